@@ -1,0 +1,100 @@
+"""Canonical JSON (RFC 8785, JCS) and the digests taken over it."""
+
+import hashlib
+import math
+from json.encoder import encode_basestring
+from typing import Any
+
+from pydantic import BaseModel
+
+_MAX_SAFE_INTEGER = 2**53 - 1
+
+
+def _number(value: float) -> str:
+    """A float as ECMAScript's Number::toString writes it (RFC 8785 §3.2.2.3)."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} has no JSON form")
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = repr(abs(value)).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    fraction = "" if fraction == "0" else fraction
+    digits = (whole + fraction).lstrip("0")
+    point = len(whole) + int(exponent or 0)
+    if whole == "0":
+        point -= len(fraction) - len(fraction.lstrip("0")) + 1
+    digits = digits.rstrip("0")
+    count = len(digits)
+    if count <= point <= 21:
+        text = digits + "0" * (point - count)
+    elif 0 < point <= 21:
+        text = f"{digits[:point]}.{digits[point:]}"
+    elif -6 < point <= 0:
+        text = f"0.{'0' * -point}{digits}"
+    else:
+        tail = f".{digits[1:]}" if count > 1 else ""
+        text = f"{digits[0]}{tail}e{'+' if point > 0 else '-'}{abs(point - 1)}"
+    return f"-{text}" if value < 0 else text
+
+
+def _write(value: Any, parts: list[str]) -> None:
+    if value is None:
+        parts.append("null")
+    elif value is True:
+        parts.append("true")
+    elif value is False:
+        parts.append("false")
+    elif isinstance(value, str):
+        parts.append(encode_basestring(value))
+    elif isinstance(value, int):
+        if abs(value) > _MAX_SAFE_INTEGER:
+            raise ValueError(f"{value} cannot be written exactly as a JSON number (RFC 8785)")
+        parts.append(str(value))
+    elif isinstance(value, float):
+        parts.append(_number(value))
+    elif isinstance(value, dict):
+        parts.append("{")
+        for position, key in enumerate(sorted(value, key=_utf16)):
+            parts.append("," if position else "")
+            parts.append(encode_basestring(key))
+            parts.append(":")
+            _write(value[key], parts)
+        parts.append("}")
+    elif isinstance(value, list | tuple):
+        parts.append("[")
+        for position, item in enumerate(value):
+            parts.append("," if position else "")
+            _write(item, parts)
+        parts.append("]")
+    else:
+        raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _utf16(key: str) -> bytes:
+    return key.encode("utf-16-be")
+
+
+def canonical_json(value: Any) -> bytes:
+    """`value` as canonical JSON: UTF-8, members sorted by UTF-16 code unit, shortest numbers.
+
+    Takes what `json` takes, and Pydantic models (as their JSON form).
+
+    Raises:
+        ValueError: a number that JSON cannot carry exactly, or a lone surrogate.
+        TypeError: something that has no JSON form.
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    parts: list[str] = []
+    _write(value, parts)
+    return "".join(parts).encode()
+
+
+def digest(value: Any) -> str:
+    """`sha256:<hex>` over the canonical JSON of `value`; raises as `canonical_json` does."""
+    return digest_bytes(canonical_json(value))
+
+
+def digest_bytes(data: bytes) -> str:
+    """`sha256:<hex>` over raw bytes."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -1,0 +1,46 @@
+"""Subjects: `<cell>.<event>.<tenant>.<request_id>.<step>[.<tail>]`."""
+
+import re
+from dataclasses import dataclass
+
+TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""What one token of a subject may be."""
+
+LIVE_CELL = "ev"
+"""The cell of live traffic; a replay has a cell of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One address on the log. `tail` is the tool, the approver or the stage, where there is one."""
+
+    cell: str
+    event: str
+    tenant: str
+    request_id: str
+    step: str
+    tail: str | None = None
+
+    def __str__(self) -> str:
+        head = f"{self.cell}.{self.event}.{self.tenant}.{self.request_id}.{self.step}"
+        return head if self.tail is None else f"{head}.{self.tail}"
+
+
+def parse_subject(text: str) -> Subject:
+    """Take a subject apart.
+
+    Raises:
+        ValueError: not five or six tokens, or a token outside `[A-Za-z0-9_-]{1,64}`.
+    """
+    tokens = text.split(".")
+    if len(tokens) not in (5, 6):
+        raise ValueError(f"{text!r} has {len(tokens)} tokens; a subject has five or six")
+    for token in tokens:
+        if not TOKEN.fullmatch(token):
+            raise ValueError(f"token {token!r} of {text!r} is not [A-Za-z0-9_-]{{1,64}}")
+    return Subject(*tokens)
+
+
+def as_token(text: str) -> str:
+    """The nearest valid token to `text`, for filing what came in under an invalid one."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text)[:64] or "_"

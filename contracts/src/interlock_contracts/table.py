@@ -1,0 +1,173 @@
+"""The one table of events.
+
+Broker permissions, streams, consumers, AsyncAPI, schemas and docs are all derived from it.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from interlock_contracts.actions import (
+    Confirm,
+    Decided,
+    Grant,
+    Notice,
+    Reservation,
+    Result,
+    Review,
+)
+from interlock_contracts.answer import Answer, DeadLetter, Discard, Retry
+from interlock_contracts.base import Model
+from interlock_contracts.case import Case
+from interlock_contracts.request import Request
+
+
+class Actor(StrEnum):
+    """Who connects to the broker. The first six are services; each has its own credentials."""
+
+    INTENT_ROUTER = "intent-router"
+    RETRIEVER = "retriever"
+    GENERATOR = "generator"
+    CONTRACT_VALIDATOR = "contract-validator"
+    TOOL_EXECUTOR = "tool-executor"
+    AUDIT_SINK = "audit-sink"
+    PRODUCER = "producer"
+    REVIEWER = "reviewer"
+    OPERATOR = "operator"
+
+
+SERVICES = tuple(Actor)[:6]
+"""The six services, in the order of the flow."""
+
+STAGES = SERVICES[:5]
+"""The services that consume events and commit decisions; the audit-sink only reads."""
+
+Tail = Literal["tool", "approver", "stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """One row: an event, who may publish it, who consumes it, its model and its address.
+
+    `tail` says what the last token of its subject names, when it has six.
+    """
+
+    name: str
+    version: int
+    model: type[Model]
+    publishers: tuple[Actor, ...]
+    consumers: tuple[Actor, ...]
+    summary: str
+    tail: Tail | None = None
+
+    @property
+    def type(self) -> str:
+        """The CloudEvents type."""
+        return f"interlock.{self.name}.v{self.version}"
+
+    @property
+    def owner(self) -> Actor:
+        """Who answers for the event: its first publisher."""
+        return self.publishers[0]
+
+    def subject(self, cell: str, tenant: str = "*", tail: str = "*") -> str:
+        """The NATS subject filter of this event, by default for every tenant and tail."""
+        head = f"{cell}.{self.name}.{tenant}.*.*"
+        return f"{head}.{tail}" if self.tail else head
+
+
+_A = Actor
+
+EVENTS: tuple[EventSpec, ...] = (
+    EventSpec(
+        "request", 1, Request, (_A.PRODUCER,), (_A.INTENT_ROUTER,),
+        "A producer asks something of the feature.",
+    ),
+    EventSpec(
+        "route", 1, Case, (_A.INTENT_ROUTER,), (_A.RETRIEVER,),
+        "The intent, its risk and everything the next stages are held to.",
+    ),
+    EventSpec(
+        "context", 1, Case, (_A.RETRIEVER,), (_A.GENERATOR,),
+        "What was retrieved, and how.",
+    ),
+    EventSpec(
+        "proposal", 1, Case, (_A.GENERATOR,), (_A.CONTRACT_VALIDATOR,),
+        "What the model wants: an answer, tool calls, or both.",
+    ),
+    EventSpec(
+        "verdict", 1, Case, (_A.CONTRACT_VALIDATOR,), (),
+        "What the gate decided, with every violation.",
+    ),
+    EventSpec(
+        "repair", 1, Case, (_A.CONTRACT_VALIDATOR,), (_A.GENERATOR,),
+        "The violations, back to the generator; bounded.",
+    ),
+    EventSpec(
+        "confirm", 1, Confirm, (_A.CONTRACT_VALIDATOR,), (_A.PRODUCER,),
+        "Asks the requester whether an action shall run.",
+    ),
+    EventSpec(
+        "confirmed", 1, Decided, (_A.PRODUCER,), (_A.CONTRACT_VALIDATOR,),
+        "The requester's decision.",
+    ),
+    EventSpec(
+        "review", 1, Review, (_A.CONTRACT_VALIDATOR,), (_A.REVIEWER,),
+        "Asks a reviewer whether an action shall run: the why-card.",
+    ),
+    EventSpec(
+        "reviewed", 1, Decided, (_A.REVIEWER,), (_A.CONTRACT_VALIDATOR,),
+        "A reviewer's decision.", tail="approver",
+    ),
+    EventSpec(
+        "notice", 1, Notice, (_A.CONTRACT_VALIDATOR,), (_A.PRODUCER,),
+        "Tells the producer that a person is asked.",
+    ),
+    EventSpec(
+        "approved", 1, Grant, (_A.CONTRACT_VALIDATOR,), (_A.TOOL_EXECUTOR,),
+        "A signed, single-use, expiring grant to run one tool.", tail="tool",
+    ),
+    EventSpec(
+        "reserved", 1, Reservation, (_A.TOOL_EXECUTOR,), (),
+        "An executor's claim on one effect, before the call.", tail="tool",
+    ),
+    EventSpec(
+        "result", 1, Result, (_A.TOOL_EXECUTOR, _A.CONTRACT_VALIDATOR), (_A.GENERATOR,),
+        "What came of an action; from the gate when a person denied it.", tail="tool",
+    ),
+    EventSpec(
+        "answer", 1, Answer, (_A.CONTRACT_VALIDATOR, *STAGES[:3], _A.TOOL_EXECUTOR),
+        (_A.PRODUCER,),
+        "The one answer to a request; from another stage only when the request died there.",
+    ),
+    EventSpec(
+        "dead", 1, DeadLetter, STAGES, (_A.OPERATOR,),
+        "A message that could not be processed, with the reason.", tail="stage",
+    ),
+    EventSpec(
+        "retry", 1, Retry, (_A.OPERATOR,), STAGES,
+        "An operator's order to process a dead letter again.", tail="stage",
+    ),
+    EventSpec(
+        "discard", 1, Discard, (_A.OPERATOR,), (),
+        "An operator's decision that a dead letter needs nothing more.", tail="stage",
+    ),
+)  # fmt: skip
+
+EVENT: dict[str, EventSpec] = {spec.name: spec for spec in EVENTS}
+"""The table by event name."""
+
+FACT_SUBJECT = "fact"
+"""Request-reply `<cell>.fact.<tenant>.<tool>`: the gate asks a read-only tool. Not on the log."""
+
+
+def published_by(actor: Actor) -> tuple[EventSpec, ...]:
+    """The events this actor may publish."""
+    return tuple(spec for spec in EVENTS if actor in spec.publishers)
+
+
+def consumed_by(actor: Actor) -> tuple[EventSpec, ...]:
+    """The events this actor consumes. The audit-sink consumes all of them."""
+    if actor is Actor.AUDIT_SINK:
+        return EVENTS
+    return tuple(spec for spec in EVENTS if actor in spec.consumers)

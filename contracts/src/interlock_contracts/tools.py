@@ -1,0 +1,134 @@
+"""Writing a tool contract: a Pydantic model of the arguments, and what is true of the tool.
+
+    @tool(effect="write", risk="high", recovery="idempotent", summary="Refund {order_id}")
+    class CreateRefund(ToolArguments):
+        order_id: str = Field(pattern=r"^[A-Z]-[0-9]{4}$")
+        amount_cents: int = Field(gt=0)
+
+The name of the tool is the class's name in snake_case. `tool_spec` compiles it to data; what
+decides at run time is that data, never this code.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from interlock_contracts.base import CleanText, Model, Token
+from interlock_contracts.routing import Risk
+from interlock_contracts.verdict import Origin
+
+EffectKind = Literal["read", "write", "external"]
+Recovery = Literal["idempotent", "reconcile", "operator"]
+
+SAFE_ORIGINS = (Origin.CONSTANT, Origin.FACT, Origin.USER, Origin.RESULT, Origin.TRUSTED)
+"""Where a value may come from unless the contract says otherwise: anywhere but untrusted
+content and the model's own invention."""
+
+
+class ToolArguments(BaseModel):
+    """Base of every tool's arguments: strict, and closed to unknown ones."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class FactSpec(Model):
+    """A fact the gate fetches before it decides.
+
+    `arguments` maps each argument of the read-only tool to the name of an argument of the
+    action (`order_id` → `order_id`).
+    """
+
+    name: Token
+    tool: Token
+    arguments: dict[str, str]
+
+
+class ToolSpec(Model):
+    """A tool contract as data: what the gate, the generator and the executors go by.
+
+    `accepts` says per argument which origins are fine; an argument that is not named accepts
+    `SAFE_ORIGINS`. `recovery` says what is done when a call's outcome is unknown.
+    """
+
+    name: Token
+    description: CleanText
+    effect: EffectKind
+    risk: Risk
+    recovery: Recovery
+    parameters: dict[str, Any]
+    roles: tuple[Token, ...] = ()
+    scopes: tuple[Token, ...] = ()
+    accepts: dict[str, tuple[Origin, ...]] = {}
+    facts: tuple[FactSpec, ...] = ()
+    summary: CleanText = ""
+    timeout_ms: int = Field(default=10_000, gt=0)
+
+
+ArgumentsT = TypeVar("ArgumentsT", bound=type[ToolArguments])
+
+_SPEC = "__interlock_tool__"
+
+
+def tool(
+    *,
+    effect: EffectKind,
+    risk: Literal["low", "medium", "high"] = "low",
+    recovery: Recovery | None = None,
+    roles: Sequence[str] = (),
+    scopes: Sequence[str] = (),
+    accepts: Mapping[str, Sequence[str]] | None = None,
+    facts: Sequence[FactSpec] = (),
+    summary: str = "",
+    timeout_ms: int = 10_000,
+) -> Callable[[ArgumentsT], ArgumentsT]:
+    """Declare what is true of a tool; the decorated model describes its arguments.
+
+    `recovery` defaults to `operator` for writes (a person looks when an outcome is unknown)
+    and to `idempotent` for reads.
+    """
+
+    def declare(arguments: ArgumentsT) -> ArgumentsT:
+        setattr(
+            arguments,
+            _SPEC,
+            ToolSpec(
+                name=re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", arguments.__name__).lower(),
+                description=" ".join((arguments.__doc__ or "").split()),
+                effect=effect,
+                risk=Risk(risk),
+                recovery=recovery or ("idempotent" if effect == "read" else "operator"),
+                parameters=arguments.model_json_schema(),
+                roles=tuple(roles),
+                scopes=tuple(scopes),
+                accepts={k: tuple(map(Origin, v)) for k, v in (accepts or {}).items()},
+                facts=tuple(facts),
+                summary=summary,
+                timeout_ms=timeout_ms,
+            ),
+        )
+        return arguments
+
+    return declare
+
+
+def tool_spec(arguments: type[ToolArguments]) -> ToolSpec:
+    """The contract of a decorated model, as data.
+
+    Raises:
+        TypeError: the model was not declared with `@tool`.
+    """
+    spec = arguments.__dict__.get(_SPEC)
+    if not isinstance(spec, ToolSpec):
+        raise TypeError(f"{arguments.__name__} is no tool: declare it with @tool(effect=…)")
+    return spec
+
+
+def fact(name: str, *, get: str, **arguments: str) -> FactSpec:
+    """A fact named `name`, fetched by the read-only tool `get`.
+
+    Each keyword maps an argument of that tool to the action's argument it takes its value from:
+    `fact("order", get="get_order", order_id="order_id")`.
+    """
+    return FactSpec(name=name, tool=get, arguments=arguments)

@@ -1,0 +1,106 @@
+"""What the contract-validator decided of a proposal."""
+
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from interlock_contracts.base import CleanText, Digest, Model, Name, Score, Token
+from interlock_contracts.failures import AREA_OF, Failure, FailureCode
+
+
+class Decision(StrEnum):
+    """What happens next; for a whole proposal, or for one action of it."""
+
+    ANSWER = "answer"
+    APPROVE = "approve"
+    CONFIRM = "confirm"
+    REVIEW = "review"
+    REPAIR = "repair"
+    REFUSE = "refuse"
+
+
+class Violation(Failure):
+    """One thing that is wrong with a proposal.
+
+    `path` is a JSON pointer (RFC 6901) into the proposal.
+    """
+
+    path: CleanText = ""
+
+
+def violation(code: FailureCode, path: str, message: str) -> Violation:
+    """A `Violation` with the area that belongs to its code."""
+    return Violation(area=AREA_OF[code], code=code, path=path, message=message)
+
+
+class Origin(StrEnum):
+    """Where the value of an argument comes from, most trustworthy first."""
+
+    CONSTANT = "constant"
+    FACT = "fact"
+    USER = "user"
+    RESULT = "result"
+    TRUSTED = "trusted"
+    UNTRUSTED = "untrusted"
+    INVENTED = "invented"
+
+
+class Provenance(Model):
+    """Where one argument value was found.
+
+    `path` points into the arguments; `evidence` names the place (a turn, a chunk handle with
+    offsets, a fact) and shows the matching text.
+    """
+
+    path: CleanText
+    origin: Origin
+    evidence: CleanText = ""
+
+
+class Fact(Model):
+    """What a system of record said when the gate asked: a recorded effect."""
+
+    name: Token
+    tool: Token
+    arguments: dict[str, Any]
+    value: Any = None
+    error: CleanText | None = None
+
+
+class PolicyDecision(Model):
+    """What the policies said of one action: allow or deny, and which of them decided."""
+
+    allowed: bool
+    policies: tuple[Name, ...] = ()
+    obligations: tuple[CleanText, ...] = ()
+    errors: tuple[CleanText, ...] = ()
+
+
+class ActionVerdict(Model):
+    """What was decided of one proposed tool call.
+
+    `digest` binds tool, arguments, evidence and policy: a person who approves, approves it.
+    """
+
+    action: Token
+    tool: CleanText
+    arguments: dict[str, Any]
+    decision: Decision
+    digest: Digest
+    provenance: tuple[Provenance, ...] = ()
+    policy: PolicyDecision | None = None
+
+
+class Verdict(Model):
+    """The gate's decision, with every violation found.
+
+    `citation_coverage` is the share of statements with at least one valid citation, or None
+    where there is no answer.
+    """
+
+    decision: Decision
+    violations: tuple[Violation, ...] = ()
+    actions: tuple[ActionVerdict, ...] = ()
+    facts: tuple[Fact, ...] = ()
+    citation_coverage: Score | None = Field(default=None, ge=0, le=1)

@@ -1,0 +1,158 @@
+"""A bundle as data. Its digest is pinned on every event; code never travels in it."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import Field
+
+from interlock_contracts.base import CleanText, Model, Token
+from interlock_contracts.canonical import digest
+from interlock_contracts.retrieval import Trust
+from interlock_contracts.routing import Budget, Risk
+from interlock_contracts.tools import ToolSpec
+
+
+class IntentRule(Model):
+    """A regular expression (Python `re`, case ignored) that decides the intent outright."""
+
+    id: Token
+    pattern: CleanText
+
+
+class Intent(Model):
+    """One class of requests and the way it goes.
+
+    `roles` are those who may have it (none named: everybody). An intent with a `refusal` ends
+    at the router with that text. `review_class` names who decides about its risky actions.
+    """
+
+    risk: Risk = Risk.LOW
+    description: CleanText = ""
+    examples: tuple[CleanText, ...] = ()
+    rules: tuple[IntentRule, ...] = ()
+    roles: tuple[Token, ...] = ()
+    sources: tuple[Token, ...] = ()
+    tools: tuple[Token, ...] = ()
+    output: Token = "default"
+    model: Token = "default"
+    review_class: Token = "general"
+    refusal: CleanText | None = None
+
+
+class RouterSpec(Model):
+    """When the router is sure enough. Scores are cosine similarities in 0..1.
+
+    Below `threshold` a request is out of scope and goes the way of `fallback`.
+    """
+
+    threshold: float = Field(default=0.35, ge=0, le=1)
+    margin: float = Field(default=0.0, ge=0, le=1)
+    fallback: Token = "out_of_scope"
+
+
+class KnowledgeSource(Model):
+    """Where knowledge comes from and who may read it.
+
+    `path` is a folder of documents below the bundle. A reader needs all of `scopes`.
+    """
+
+    path: CleanText
+    scopes: tuple[Token, ...] = ()
+    trust: Trust = Trust.UNTRUSTED
+
+
+class RetrievalSpec(Model):
+    """How many chunks are looked at and kept, and how the legs are weighed."""
+
+    limit: int = Field(default=5, ge=1, le=50)
+    candidates: int = Field(default=50, ge=1, le=1000)
+    per_document: int = Field(default=2, ge=1)
+    dense_weight: float = Field(default=0.3, ge=0, le=1)
+    min_score: float = Field(default=0.0, ge=0)
+
+
+class OutputContract(Model):
+    """What an answer must look like.
+
+    `citations`: every statement cited, at least one (`some`), or `none` needed. `forbidden`
+    are regular expressions that must not occur. `fallback` is what happens when repairs run
+    out.
+    """
+
+    citations: Literal["every", "some", "none"] = "every"
+    max_chars: int = Field(default=4_000, gt=0)
+    forbidden: tuple[CleanText, ...] = ()
+    fallback: Literal["refuse", "extractive"] = "refuse"
+
+
+class ModelCandidate(Model):
+    """One model of a route. `options` are the provider's own settings; never a secret."""
+
+    provider: Token
+    model: CleanText
+    options: dict[str, Any] = {}
+
+
+class ModelRoute(Model):
+    """Ordered candidates: the first that can answer does. `prompt` names the template."""
+
+    candidates: tuple[ModelCandidate, ...] = Field(min_length=1)
+    prompt: Token = "answer"
+
+
+class Limits(Model):
+    """Bounds that hold for every request of the feature. Times in seconds."""
+
+    budget: Budget = Budget()
+    approval_ttl_s: int = Field(default=86_400, gt=0)
+    grant_ttl_s: int = Field(default=300, gt=0)
+
+
+class Bundle(Model):
+    """Everything that must stay true when the model is swapped."""
+
+    format: Literal[1] = 1
+    name: Token
+    version: CleanText
+    intents: dict[Token, Intent] = {}
+    router: RouterSpec = RouterSpec()
+    sources: dict[Token, KnowledgeSource] = {}
+    retrieval: RetrievalSpec = RetrievalSpec()
+    tools: dict[Token, ToolSpec] = {}
+    outputs: dict[Token, OutputContract] = {"default": OutputContract()}
+    policies: dict[CleanText, CleanText] = {}
+    models: dict[Token, ModelRoute] = {}
+    prompts: dict[Token, CleanText] = {}
+    replies: dict[Token, CleanText] = {}
+    limits: Limits = Limits()
+
+    @cached_property
+    def digest(self) -> str:
+        """The identity of the bundle: `sha256:` over its canonical JSON."""
+        return digest(self)
+
+
+NO_BUNDLE = Bundle(name="none", version="0")
+"""What a stage that needs no bundle (a tool executor) is given."""
+
+PreparedT = TypeVar("PreparedT")
+
+
+class Prepared(Generic[PreparedT]):
+    """Something costly made of a bundle (a classifier, parsed policies), kept by digest."""
+
+    def __init__(self, build: Callable[[Bundle], PreparedT], keep: int = 4) -> None:
+        self._build = build
+        self._keep = keep
+        self._made: OrderedDict[str, PreparedT] = OrderedDict()
+
+    def __call__(self, bundle: Bundle) -> PreparedT:
+        """The prepared thing for this bundle, made on first use."""
+        made = self._made.get(bundle.digest)
+        if made is None:
+            made = self._made[bundle.digest] = self._build(bundle)
+            if len(self._made) > self._keep:
+                self._made.popitem(last=False)
+        return made

@@ -1,0 +1,1 @@
+"""What every service shares: broker, stage loop, commit, dead letters, telemetry, settings."""
