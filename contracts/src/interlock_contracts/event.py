@@ -11,7 +11,6 @@ from interlock_contracts.base import MAX_EVENT_BYTES, MAX_REQUEST_BYTES, Model
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.ids import event_id
-from interlock_contracts.request import Request
 from interlock_contracts.subjects import Subject, parse_subject
 from interlock_contracts.table import EVENT, EventSpec
 
@@ -200,12 +199,11 @@ def _check_address(address: Subject, data: Model) -> None:
     """What an event says of itself must agree with the subject it came in on."""
     request = data.request if isinstance(data, Case) else data
     tenant = getattr(request, "tenant", None)
-    if isinstance(request, Request) or tenant is not None:
-        if tenant != address.tenant:
-            raise InvalidEvent(
-                FailureCode.TENANT_BOUNDARY,
-                f"the body says tenant {tenant!r}, the subject says {address.tenant!r}",
-            )
+    if tenant is not None and tenant != address.tenant:
+        raise InvalidEvent(
+            FailureCode.TENANT_BOUNDARY,
+            f"the body says tenant {tenant!r}, the subject says {address.tenant!r}",
+        )
     request_id = getattr(request, "request_id", None)
     if request_id is not None and request_id != address.request_id:
         raise InvalidEvent(
