@@ -1,6 +1,6 @@
 """The case: the request and all that has been decided about it so far."""
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from interlock_contracts.actions import Result
 from interlock_contracts.base import Digest, Model
@@ -23,11 +23,13 @@ class Case(Model):
     """Event-carried state: it travels inside the event to the next stage.
 
     `bundle` is the digest of the bundle the request started with and stays on. `step` counts
-    proposals from 1; `attempt` counts an operator's retries of a dead letter from 0.
+    proposals from 1; `attempt` counts an operator's retries of a dead letter from 0. After
+    `deadline` nobody waits for the answer any more; time that people take does not count.
     """
 
     request: Request
     bundle: Digest
+    deadline: AwareDatetime | None = None
     attempt: int = Field(default=0, ge=0)
     step: int = Field(default=0, ge=0)
     route: Route | None = None
