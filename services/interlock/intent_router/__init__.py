@@ -1,0 +1,1 @@
+"""The intent-router: which intent a request has, and the way it therefore goes."""

@@ -1,0 +1,84 @@
+"""The decision of the intent-router: `request` → `route`, or → `answer` when it ends here."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from interlock.bundles.model import Bundle, Intent, Prepared
+from interlock.intent_router.classifier import Classification, Classifier
+from interlock.runtime.errors import NeverRetry
+from interlock.runtime.stage import Draft, Input
+from interlock_contracts.answer import Answer, AnswerStatus
+from interlock_contracts.case import Case
+from interlock_contracts.failures import FailureCode, failure
+from interlock_contracts.request import Principal
+from interlock_contracts.routing import Reason, Route
+
+DEFAULT_REPLIES = {
+    FailureCode.OUT_OF_SCOPE: "I cannot help with that here.",
+    FailureCode.INTENT_AMBIGUOUS: "I am not sure what you need. Could you say it differently?",
+    FailureCode.ROLE_NOT_ALLOWED: "Your account may not ask for this.",
+}
+"""What is said when the bundle has no words of its own in `replies`, by failure code."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """The classifier of a bundle: a pure function of it, made once and kept by digest."""
+
+    classifier: Callable[[Bundle], Classifier] = field(default_factory=lambda: Prepared(Classifier))
+
+
+async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
+    """Classify the request and hold the stages after this one to its intent."""
+    if input.event.subject.event != "request":
+        raise NeverRetry(
+            FailureCode.EVENT_INVALID,
+            f"the intent-router takes no {input.event.subject.event} event",
+        )
+    case, bundle = input.case, input.bundle
+    found = using.classifier(bundle).classify(case.request.text, case.request.history)
+    intent = bundle.intents.get(found.intent)
+    if intent is None or intent.refusal is not None:
+        code = found.failure or FailureCode.OUT_OF_SCOPE
+        return (_refuse(case, bundle, code, intent.refusal if intent else None),)
+    if intent.roles and case.request.principal.role not in intent.roles:
+        return (_refuse(case, bundle, FailureCode.ROLE_NOT_ALLOWED),)
+    route = _route(bundle, intent, found, case.request.principal)
+    return (Draft("route", "0", case.model_copy(update={"route": route})),)
+
+
+def _route(bundle: Bundle, intent: Intent, found: Classification, principal: Principal) -> Route:
+    why = found.why
+    if intent.roles:
+        why += (Reason(kind="role", reference=principal.role),)
+    return Route(
+        intent=found.intent,
+        risk=intent.risk,
+        confidence=found.confidence,
+        margin=found.margin,
+        sources=tuple(name for name in intent.sources if name in bundle.sources),
+        tools=tuple(name for name in intent.tools if _may_use(bundle, name, principal)),
+        output=intent.output,
+        model_route=intent.model,
+        review_class=intent.review_class,
+        budget=bundle.limits.budget,
+        why=why,
+    )
+
+
+def _may_use(bundle: Bundle, tool: str, principal: Principal) -> bool:
+    """Whether the bundle has the tool and the principal its role; scopes are the gate's matter."""
+    spec = bundle.tools.get(tool)
+    return spec is not None and (not spec.roles or principal.role in spec.roles)
+
+
+def _refuse(case: Case, bundle: Bundle, code: FailureCode, text: str | None = None) -> Draft:
+    reply = text or bundle.replies.get(code.value) or DEFAULT_REPLIES[code]
+    answer = Answer(
+        request_id=case.request.request_id,
+        status=AnswerStatus.REFUSED,
+        text=reply,
+        failures=(failure(code, reply),),
+        bundle=case.bundle,
+    )
+    return Draft("answer", str(case.attempt), answer)
