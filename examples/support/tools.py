@@ -1,0 +1,108 @@
+"""The tools of the support feature, as contracts. What they do is in `shop.py`.
+
+`x-slot` tells the deterministic `extractive` model how to fill an argument; real models see
+it as part of the schema and may ignore it.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from interlock_contracts.tools import SAFE_ORIGINS, ToolArguments, fact, tool
+
+OrderId = Annotated[
+    str,
+    Field(
+        pattern=r"^[AG]-[0-9]{4}$",
+        description="An order number, such as A-1001.",
+        json_schema_extra={"x-slot": "pattern"},
+    ),
+]
+
+Reason = Literal["damaged", "wrong item", "late", "faulty", "changed my mind", "other"]
+
+ORDER = fact("order", get="get_order", order_id="order_id")
+
+
+@tool(
+    effect="read",
+    roles=["customer", "agent"],
+    facts=[ORDER],
+    summary="Look up order {order_id}",
+)
+class GetOrder(ToolArguments):
+    """Look up one order: its items, status, delivery address, and what was paid and refunded."""
+
+    order_id: OrderId
+
+
+@tool(effect="read", roles=["customer", "agent"], summary="List the requester's orders")
+class ListOrders(ToolArguments):
+    """List the requester's own orders, newest first."""
+
+    limit: int = Field(default=10, ge=1, le=50, description="How many orders at most.")
+
+
+@tool(
+    effect="write",
+    risk="high",
+    recovery="idempotent",
+    roles=["customer", "agent"],
+    facts=[ORDER],
+    # A closed list: whatever the model picks, it can only be one of these words.
+    accepts={"reason": [*SAFE_ORIGINS, "invented"]},
+    summary="Refund {amount_cents} cents of order {order_id}",
+)
+class CreateRefund(ToolArguments):
+    """Pay money of an order back to the means it was paid with."""
+
+    order_id: OrderId
+    amount_cents: int = Field(
+        gt=0,
+        le=1_000_000,
+        description="How much to pay back, in cents.",
+        json_schema_extra={"x-slot": "money_cents"},
+    )
+    reason: Reason = Field(
+        default="other",
+        description="Why the money goes back.",
+        json_schema_extra={"x-slot": "enum"},
+    )
+
+
+@tool(
+    effect="write",
+    risk="medium",
+    recovery="idempotent",
+    roles=["customer", "agent"],
+    facts=[ORDER],
+    summary="Cancel order {order_id}",
+)
+class CancelOrder(ToolArguments):
+    """Cancel an order that has not been shipped; what was paid goes back in full."""
+
+    order_id: OrderId
+
+
+@tool(
+    effect="write",
+    risk="medium",
+    recovery="reconcile",
+    roles=["customer", "agent"],
+    facts=[ORDER],
+    accepts={"address": ["user"]},
+    summary="Deliver order {order_id} to {address}",
+)
+class ChangeAddress(ToolArguments):
+    """Change the delivery address of an order that has not been shipped."""
+
+    order_id: OrderId
+    address: str = Field(
+        min_length=10,
+        max_length=200,
+        description="The new delivery address, on one line.",
+        json_schema_extra={
+            "x-slot": "after",
+            "x-after": ["new address is", "new address:", "deliver it to", "to"],
+        },
+    )

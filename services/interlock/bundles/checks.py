@@ -1,0 +1,151 @@
+"""Cross-checks of a bundle: what its schema cannot say. Each returns problems, worded."""
+
+import re
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+from pathlib import PurePosixPath
+from string import Formatter
+
+from jinja2 import TemplateSyntaxError
+from jinja2.sandbox import SandboxedEnvironment
+
+from interlock.bundles.model import Bundle, Intent
+from interlock.bundles.source import Location, Source
+from interlock_contracts.tools import FactSpec, ToolSpec
+
+SLOTS = ("pattern", "money_cents", "enum", "text", "after")
+"""How the extractive model may fill an argument: the values of `x-slot` in its schema."""
+
+
+def check(bundle: Bundle, source: Source) -> list[str]:
+    """Every problem of a bundle but those of its Cedar policies, in the order of its parts."""
+    return [
+        *_router(bundle, source),
+        *_intents(bundle, source),
+        *_sources(bundle, source),
+        *_outputs(bundle, source),
+        *_models(bundle, source),
+        *_tools(bundle),
+        *_prompts(bundle),
+    ]
+
+
+def _missing(kind: str, name: str, known: Collection[str]) -> str:
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return f"there is no {kind} {name!r}; did you mean {near[0]!r}?"
+    have = ", ".join(sorted(known)) or "none"
+    return f"there is no {kind} {name!r}; the bundle has: {have}"
+
+
+def _router(bundle: Bundle, source: Source) -> Iterator[str]:
+    fallback = bundle.router.fallback
+    if bundle.intents and fallback not in bundle.intents:
+        message = _missing("intent", fallback, bundle.intents)
+        yield source.problem(("router", "fallback"), message)
+
+
+def _intents(bundle: Bundle, source: Source) -> Iterator[str]:
+    if not bundle.intents:
+        yield source.problem(("intents",), "a bundle needs at least one intent")
+    for name, intent in bundle.intents.items():
+        at: Location = ("intents", name)
+        if not intent.examples and not intent.rules and name != bundle.router.fallback:
+            yield source.problem(at, "no request can reach it; add examples or rules")
+        yield from _references(bundle, source, at, intent)
+        for index, rule in enumerate(intent.rules):
+            yield from _regex(source, (*at, "rules", index, "pattern"), rule.pattern)
+
+
+def _references(
+    bundle: Bundle, source: Source, at: Location, intent: Intent
+) -> Iterator[str]:
+    for index, name in enumerate(intent.sources):
+        if name not in bundle.sources:
+            message = _missing("source", name, bundle.sources)
+            yield source.problem((*at, "sources", index), message)
+    for index, name in enumerate(intent.tools):
+        if name not in bundle.tools:
+            yield source.problem((*at, "tools", index), _missing("tool", name, bundle.tools))
+    if intent.refusal is not None:
+        return
+    if intent.output not in bundle.outputs:
+        yield source.problem((*at, "output"), _missing("output", intent.output, bundle.outputs))
+    if intent.model not in bundle.models:
+        yield source.problem((*at, "model"), _missing("model route", intent.model, bundle.models))
+
+
+def _regex(source: Source, at: Location, pattern: str) -> Iterator[str]:
+    try:
+        re.compile(pattern, re.IGNORECASE)
+    except re.error as error:
+        yield source.problem(at, f"not a regular expression: {error}")
+
+
+def _sources(bundle: Bundle, source: Source) -> Iterator[str]:
+    for name, knowledge in bundle.sources.items():
+        path = PurePosixPath(knowledge.path)
+        if path.is_absolute() or ".." in path.parts:
+            yield source.problem(("sources", name, "path"), "give a folder below the bundle's own")
+
+
+def _outputs(bundle: Bundle, source: Source) -> Iterator[str]:
+    for name, output in bundle.outputs.items():
+        for index, pattern in enumerate(output.forbidden):
+            yield from _regex(source, ("outputs", name, "forbidden", index), pattern)
+
+
+def _models(bundle: Bundle, source: Source) -> Iterator[str]:
+    for name, route in bundle.models.items():
+        if route.prompt not in bundle.prompts:
+            message = _missing("prompt", route.prompt, bundle.prompts)
+            yield source.problem(("models", name, "prompt"), message)
+
+
+def _tools(bundle: Bundle) -> Iterator[str]:
+    for tool in bundle.tools.values():
+        arguments = tool.parameters.get("properties", {})
+        for fact in tool.facts:
+            yield from _fact(bundle, tool, fact)
+        for name in tool.accepts:
+            if name not in arguments:
+                yield f"tools.py: {tool.name}: accepts: {_missing('argument', name, arguments)}"
+        for _, name, _, _ in Formatter().parse(tool.summary):
+            if name is not None and name not in arguments:
+                yield f"tools.py: {tool.name}: summary: {_missing('argument', name, arguments)}"
+        for name, schema in arguments.items():
+            slot = schema.get("x-slot")
+            if slot is not None and slot not in SLOTS:
+                yield (
+                    f"tools.py: {tool.name}.{name}: x-slot {slot!r} is not one of "
+                    f"{', '.join(SLOTS)}"
+                )
+
+
+def _fact(bundle: Bundle, tool: ToolSpec, fact: FactSpec) -> Iterator[str]:
+    place = f"tools.py: {tool.name}: fact {fact.name}"
+    getter = bundle.tools.get(fact.tool)
+    if getter is None:
+        yield f"{place}: {_missing('tool', fact.tool, bundle.tools)}"
+        return
+    if getter.effect != "read":
+        yield f"{place}: {getter.name} has effect {getter.effect!r}; only a read may fetch a fact"
+    theirs = getter.parameters.get("properties", {})
+    ours = tool.parameters.get("properties", {})
+    for argument, taken_from in fact.arguments.items():
+        if argument not in theirs:
+            yield f"{place}: {_missing(f'argument of {getter.name}', argument, theirs)}"
+        if taken_from not in ours:
+            yield f"{place}: {_missing(f'argument of {tool.name}', taken_from, ours)}"
+    for argument in getter.parameters.get("required", []):
+        if argument not in fact.arguments:
+            yield f"{place}: {getter.name} needs the argument {argument!r}; say where it is from"
+
+
+def _prompts(bundle: Bundle) -> Iterator[str]:
+    environment = SandboxedEnvironment()
+    for name, text in bundle.prompts.items():
+        try:
+            environment.parse(text)
+        except TemplateSyntaxError as error:
+            yield f"prompts/{name}.jinja:{error.lineno}: not a Jinja template: {error.message}"

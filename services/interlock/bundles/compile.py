@@ -1,0 +1,95 @@
+"""From a bundle's folder, or its built file, to the bundle as checked data."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from interlock.bundles.checks import check
+from interlock.bundles.errors import BundleError
+from interlock.bundles.model import Bundle
+from interlock.bundles.source import Source, read_source, read_texts, read_tools
+from interlock_contracts.canonical import canonical_json
+
+try:
+    from interlock.bundles.cedar import check_policies
+except ModuleNotFoundError:
+
+    def check_policies(bundle: Bundle) -> list[str]:
+        return []
+
+
+_FROM_FILES = {
+    "tools": "tools.py",
+    "policies": "the files policies/*.cedar",
+    "prompts": "the files prompts/*.jinja",
+}
+
+
+def compile_bundle(path: Path) -> Bundle:
+    """Compile a bundle and check all of it.
+
+    `path` is a bundle's folder (with `bundle.yaml`, and as needed `tools.py`,
+    `policies/*.cedar`, `prompts/*.jinja`), another YAML file in such a folder, or a `*.json`
+    that `write_bundle` made.
+
+    Raises:
+        BundleError: every problem found, with file and, where known, line.
+    """
+    if path.suffix == ".json":
+        source = Source(path.name, {})
+        bundle = _validated(_read_built(path), source)
+    else:
+        file = path / "bundle.yaml" if path.is_dir() else path
+        source = read_source(file)
+        bundle = _validated(_assemble(source, file.parent), source)
+    problems = [*check(bundle, source), *check_policies(bundle)]
+    if problems:
+        raise BundleError(problems)
+    return bundle
+
+
+def write_bundle(bundle: Bundle, path: Path) -> None:
+    """Write `bundle` as canonical JSON: the bytes its digest is taken over."""
+    path.write_bytes(canonical_json(bundle))
+
+
+def _read_built(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError([f"{path}: cannot be read ({error.strerror})"]) from error
+
+
+def _assemble(source: Source, folder: Path) -> bytes:
+    """The bundle's JSON, not yet validated: the YAML's data with the other files' put in."""
+    problems = [
+        source.problem((key,), f"unknown key here: it is read from {where}")
+        for key, where in _FROM_FILES.items()
+        if key in source.data
+    ]
+    if problems:
+        raise BundleError(problems)
+    tools = read_tools(folder / "tools.py")
+    prompts = read_texts(folder / "prompts", ".jinja")
+    data: dict[str, Any] = source.data | {
+        "tools": {name: tool.model_dump(mode="json") for name, tool in tools.items()},
+        "policies": read_texts(folder / "policies", ".cedar"),
+        "prompts": {name.removesuffix(".jinja"): text for name, text in prompts.items()},
+    }
+    # YAML has dates where the bundle has text: `version: 2026-01-31`.
+    return json.dumps(data, default=str).encode()
+
+
+def _validated(data: bytes, source: Source) -> Bundle:
+    try:
+        return Bundle.model_validate_json(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        problems = []
+        for item in found:
+            unknown = item["type"] == "extra_forbidden"
+            message = "unknown key; remove it or mend its spelling" if unknown else item["msg"]
+            problems.append(source.problem(item["loc"], message))
+        raise BundleError(problems) from error

@@ -1,0 +1,22 @@
+"""What is wrong with a bundle, in words its author can act on."""
+
+from collections.abc import Sequence
+
+
+class BundleError(Exception):
+    """A bundle that does not compile: every problem found, each as `file:line: message`.
+
+    The line is left out where it is not known. Messages never show a whole input.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class BundleUnknown(Exception):
+    """No bundle with this digest is at hand here (yet)."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__(f"no bundle {digest} here: put its file into the bundle folder")
+        self.digest = digest
