@@ -1,0 +1,106 @@
+"""Reading single events off the log, and listing those of one request."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+from pydantic import TypeAdapter
+
+from interlock.runtime.errors import RetryLater
+from interlock_contracts.event import Event
+from interlock_contracts.failures import FailureCode
+from interlock_contracts.subjects import Subject
+
+_NOT_FOUND = 10037
+_TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
+
+
+def stream_name(cell: str) -> str:
+    """The stream of a cell: its name in capitals."""
+    return cell.upper()
+
+
+class StoredMessage:
+    """One message as the stream keeps it."""
+
+    def __init__(self, message: dict[str, Any]) -> None:
+        self.subject: str = message["subject"]
+        self.sequence: int = message["seq"]
+        self.body = base64.b64decode(message.get("data", ""))
+        self.headers = parse_headers(base64.b64decode(message.get("hdrs", "")))
+        self.logged_at = _TIME.validate_python(message["time"])
+
+    def event(self) -> Event:
+        """The event; raises `InvalidEvent` if it is none."""
+        return Event.decode(
+            self.subject,
+            self.headers,
+            self.body,
+            logged_at=self.logged_at,
+            sequence=self.sequence,
+        )
+
+
+class JetStreamLog:
+    """The log of one cell. Every read is answered by the stream's leader: never stale."""
+
+    def __init__(self, client: Client, cell: str, *, timeout: float = 5.0) -> None:
+        self.cell = cell
+        self._client = client
+        self._timeout = timeout
+        self._get = f"$JS.API.STREAM.MSG.GET.{stream_name(cell)}"
+
+    async def read(
+        self, event: str, tenant: str, request_id: str, step: str, tail: str | None = None
+    ) -> Event | None:
+        """The event at this address, or None; raises `InvalidEvent` if it cannot be read."""
+        address = Subject(self.cell, event, tenant, request_id, step, tail)
+        found = await self.fetch({"last_by_subj": str(address)})
+        return None if found is None else found.event()
+
+    async def at(self, sequence: int) -> StoredMessage | None:
+        """The message with this stream sequence, or None."""
+        return await self.fetch({"seq": sequence})
+
+    async def of_request(self, request_id: str) -> list[StoredMessage]:
+        """Everything logged of one request, in order."""
+        return [message async for message in self.matching(f"{self.cell}.*.*.{request_id}.>")]
+
+    async def matching(self, subject: str) -> AsyncIterator[StoredMessage]:
+        """Every message whose subject matches the filter, in order, one read each."""
+        sequence = 1
+        while (found := await self.fetch({"seq": sequence, "next_by_subj": subject})) is not None:
+            yield found
+            sequence = found.sequence + 1
+
+    async def fetch(self, query: dict[str, Any]) -> StoredMessage | None:
+        """One `STREAM.MSG.GET`; None when there is no such message."""
+        try:
+            reply = await self._client.request(
+                self._get, json.dumps(query).encode(), timeout=self._timeout
+            )
+        except nats.errors.Error as failed:
+            raise RetryLater(
+                FailureCode.STAGE_FAILED, f"the log did not answer: {type(failed).__name__}"
+            ) from failed
+        answer = json.loads(reply.data)
+        error = answer.get("error")
+        if error is None:
+            return StoredMessage(answer["message"])
+        if error.get("err_code") == _NOT_FOUND or error.get("code") == 404:
+            return None
+        raise RetryLater(FailureCode.STAGE_FAILED, f"the log: {error.get('description')}")
+
+
+def parse_headers(block: bytes) -> dict[str, str]:
+    """A NATS header block (`NATS/1.0`, then one `Name: value` a line) as a dict."""
+    headers: dict[str, str] = {}
+    for line in block.split(b"\r\n")[1:]:
+        name, colon, value = line.partition(b":")
+        if colon:
+            headers[name.decode(errors="replace")] = value.strip().decode(errors="replace")
+    return headers

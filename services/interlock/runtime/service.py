@@ -1,0 +1,190 @@
+"""A service: a stage fed from its durable consumer, from connect to graceful drain."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from interlock.runtime import telemetry
+from interlock.runtime.broker.connect import connection_options
+from interlock.runtime.commit import Committer
+from interlock.runtime.health import HealthServer, consumer_info
+from interlock.runtime.log import JetStreamLog
+from interlock.runtime.pull import ConsumerLost, Delivery, PullConsumer
+from interlock.runtime.settings import Settings
+
+WATCH_INTERVAL_S = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """What the wiring of a service may use of its broker connection."""
+
+    client: Client
+    broker: NatsBroker
+    log: JetStreamLog
+    committer: Committer
+    settings: Settings
+
+
+Handle = Callable[[Msg, Delivery, PullConsumer], Awaitable[None]]
+
+
+async def _raw(message: Any) -> Msg:
+    """FastStream's decoder hook: handlers get the message as it came."""
+    raw: Msg = message.raw_message
+    return raw
+
+
+class Service:
+    """One durable consumer and what handles its messages.
+
+    `wire` builds the handler once the connection stands. `run` returns after a graceful drain
+    when `stop` is set, and raises `ConsumerLost` when the broker no longer knows the consumer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        wire: Callable[[Connection], Awaitable[Handle]],
+        *,
+        durable: str | None = None,
+    ) -> None:
+        self.name = name
+        self.durable = durable or name
+        self.settings = settings
+        self._wire = wire
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._ready: asyncio.Event = asyncio.Event()
+        self.pull: PullConsumer | None = None
+        self.loop: Any = None
+        self.http_port: int | None = None
+
+    async def wait_ready(self) -> None:
+        """Return once messages are being asked for."""
+        await self._ready.wait()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until `stop`; then finish what is being worked on and leave."""
+        async with self._connected() as connection:
+            handle = await self._wire(connection)
+            pull = self._subscribe(connection, handle)
+            await connection.broker.start()
+            await pull.start()
+            health = await self._serve_health(connection, pull)
+            self._ready.set()
+            log.info("serving", service=self.name, cell=self.settings.cell)
+            try:
+                await self._watch(connection, pull, stop)
+            finally:
+                finished = await pull.drain(self.settings.drain_timeout)
+                if not finished:
+                    log.error("drain_timeout", service=self.name, held=pull.held)
+                if health is not None:
+                    await health.stop()
+            log.info("stopped", service=self.name)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[Connection]:
+        settings = self.settings
+        broker = NatsBroker(
+            settings.nats_url,
+            **connection_options(settings.credential_of(self.durable), name=self.name),
+            logger=None,
+            apply_types=False,
+        )
+        client = await broker.connect()
+        committer = Committer(client)
+        try:
+            yield Connection(
+                client, broker, JetStreamLog(client, settings.cell), committer, settings
+            )
+        finally:
+            await committer.close()
+            await broker.stop()
+
+    def _subscribe(self, connection: Connection, handle: Handle) -> PullConsumer:
+        client, settings = connection.client, self.settings
+        pull = PullConsumer(
+            client,
+            settings.cell,
+            self.durable,
+            client.new_inbox(),
+            capacity=settings.capacity,
+            ack_wait=settings.ack_wait,
+        )
+        self.pull = pull
+
+        async def take(message: Msg) -> None:
+            if message.subject.startswith(pull.inbox):
+                await pull.on_status(message)
+                return
+            delivery = pull.taken(message)
+            if delivery is not None:
+                task = asyncio.create_task(handle(message, delivery, pull))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+        # One message after the other, because taking one only starts its task: what bounds the
+        # number of tasks is the credit, and FastStream's own workers cost twice as much.
+        connection.broker.subscriber(f"{pull.inbox}.>", no_reply=True, decoder=_raw)(take)
+        return pull
+
+    async def _serve_health(
+        self, connection: Connection, pull: PullConsumer
+    ) -> HealthServer | None:
+        if self.settings.http_port is None:
+            return None
+
+        async def ready() -> str | None:
+            return await self.wrong(connection, pull)
+
+        health = HealthServer(self.settings.http_host, self.settings.http_port, ready)
+        await health.start()
+        self.http_port = health.port
+        return health
+
+    async def wrong(self, connection: Connection, pull: PullConsumer) -> str | None:
+        """What keeps this service from working, by the broker's own word; None if nothing does."""
+        if pull.lost is not None:
+            return pull.lost
+        if not connection.client.is_connected:
+            return "not connected to the broker"
+        halted = getattr(self.loop, "halted", None)
+        if halted is not None:
+            return str(halted)
+        try:
+            info = await consumer_info(connection.client, self.settings.cell, self.durable)
+        except Exception as error:
+            return f"the broker did not answer: {type(error).__name__}"
+        if "error" in info:
+            return f"consumer {self.durable}: {info['error'].get('description')}"
+        pull.lag = info["num_pending"]
+        return None
+
+    async def _watch(self, connection: Connection, pull: PullConsumer, stop: asyncio.Event) -> None:
+        """Look after the consumer until it is time to stop; a lost one is never waited for."""
+        while not stop.is_set():
+            try:
+                await asyncio.wait_for(stop.wait(), WATCH_INTERVAL_S)
+            except TimeoutError:
+                pass
+            else:
+                return
+            wrong = await self.wrong(connection, pull)
+            telemetry.LAG.labels(self.name).set(pull.lag)
+            telemetry.HELD.labels(self.name).set(pull.held)
+            if pull.lost is not None or (wrong is not None and "consumer not found" in wrong):
+                log.error("consumer_lost", service=self.name, reason=wrong)
+                raise ConsumerLost(wrong or "consumer lost")
+            if wrong is not None:
+                log.warning("not_ready", service=self.name, reason=wrong)

@@ -1,0 +1,104 @@
+"""Logs, metrics and traces: structlog JSON, Prometheus, OpenTelemetry (off unless configured)."""
+
+import logging
+import sys
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from prometheus_client import Counter, Gauge, Histogram
+
+from interlock.runtime.settings import Settings
+
+EVENTS_IN = Counter("interlock_events_in", "Events taken by a stage", ["stage", "event"])
+EVENTS_OUT = Counter("interlock_events_out", "Events committed by a stage", ["stage", "event"])
+RETRIES = Counter("interlock_retries", "Deliveries handed back for later", ["stage", "code"])
+DEAD_LETTERS = Counter("interlock_dead_letters", "Dead letters", ["stage", "area", "code"])
+FAILURES = Counter("interlock_failures", "Failures found by the gate", ["area", "code"])
+LATENCY = Histogram(
+    "interlock_stage_seconds",
+    "From taking an event to acknowledging it",
+    ["stage"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+LAG = Gauge("interlock_lag", "Messages that wait for a stage", ["stage"])
+HELD = Gauge("interlock_held", "Messages a stage is working on", ["stage"])
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+def configure_logs(level: str) -> None:
+    """JSON lines on standard error, with whatever is bound to the context (request, tenant, …)."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _exception_type_only,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("nats").setLevel(logging.CRITICAL)
+
+
+def _exception_type_only(
+    _logger: Any, _method: str, entry: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """Say where an exception came from without its message, which may quote private input."""
+    error = entry.pop("exc_info", None)
+    if isinstance(error, BaseException):
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        where = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else "?"
+        entry["error"] = f"{type(error).__name__} at {where}"
+    return entry
+
+
+def configure_traces(settings: Settings, service: str) -> None:
+    """Export spans to a collector, if one is configured."""
+    if settings.otlp_endpoint is None:
+        return
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
+
+    provider = TracerProvider(
+        resource=Resource.create({"service.name": f"interlock-{service}"}),
+        sampler=ParentBasedTraceIdRatio(settings.trace_ratio),
+    )
+    exporter = OTLPSpanExporter(endpoint=f"{settings.otlp_endpoint.rstrip('/')}/v1/traces")
+    provider.add_span_processor(BatchSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+
+
+@contextmanager
+def stage_span(
+    tracer: Tracer, stage: str, event: str, traceparent: str | None
+) -> Iterator[str | None]:
+    """A span for one event, child of the span that made the event; yields its traceparent.
+
+    Where tracing is off the incoming traceparent is passed on unchanged.
+    """
+    if not isinstance(trace.get_tracer_provider(), SdkTracerProvider):
+        yield traceparent
+        return
+    parent = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
+    with tracer.start_as_current_span(
+        f"{stage} {event}", context=parent, kind=SpanKind.CONSUMER
+    ):
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier)
+        yield carrier.get("traceparent", traceparent)
