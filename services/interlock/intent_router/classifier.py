@@ -26,7 +26,7 @@ NEAREST_WEIGHTS = np.array([0.6, 0.25, 0.15], dtype=np.float32)
 """Weights of the nearest, second and third nearest example of an intent."""
 
 SURE = 0.65
-"""A request that opens like a follow-up and scores this high stands on its own feet."""
+"""A request that scores this high stands on its own feet, however it opens."""
 
 MAX_FOLLOW_UP_WORDS = 6
 MAX_REPLY_WORDS = 4
@@ -181,12 +181,12 @@ def _may_follow_up(text: str, own: Classification, history: Sequence[Turn]) -> b
     A short text that is merely off topic is none of these: it must not inherit the intent,
     and with it the tools, of what was said before.
     """
-    if own.confidence == 1.0:
+    if own.failure is None and own.confidence >= SURE:
         return False
     said = plain_words(text)
     if all(_ASSENT.fullmatch(word) for word in said):
         return True
     if _OPENER.match(text):
-        return len(said) <= MAX_FOLLOW_UP_WORDS and own.confidence < SURE
+        return len(said) <= MAX_FOLLOW_UP_WORDS
     asked = bool(history) and history[-1].role == "assistant" and "?" in history[-1].text
     return asked and own.failure is not None and len(said) <= MAX_REPLY_WORDS

@@ -1,0 +1,1 @@
+"""Models behind one port. A swap is a change of the bundle, nothing else."""

@@ -1,0 +1,1 @@
+"""The embedded, deterministic model: it quotes, fills slots, asks back, and calls nothing."""

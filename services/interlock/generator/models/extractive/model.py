@@ -1,0 +1,179 @@
+"""What the extractive model does with a case, in order: close, mend, act, ask, answer, abstain."""
+
+import re
+
+from interlock.bundles.model import ModelCandidate
+from interlock.generator.models.extractive.closing import closing, plain_closing
+from interlock.generator.models.extractive.evidence import support
+from interlock.generator.models.extractive.slots import Filled, fill
+from interlock.generator.models.extractive.words import stems
+from interlock.generator.models.port import ModelRequest, ModelResponse
+from interlock.generator.parse import Output
+from interlock_contracts.proposal import Citation, Statement, ToolCall
+from interlock_contracts.tools import ToolSpec
+
+MAX_CALLS = 4
+"""Most look-ups that one question ("where are A-1001 and A-1002?") is turned into."""
+
+ABSTAIN = Output(abstained=True)
+
+_DECLINES = re.compile(r"(?i)\s*(?:no|nope|never ?mind|forget it|leave it|not now)\b")
+_MAX_DECLINE_WORDS = 6
+_POINTER = re.compile(r"/(statements|calls)/(\d+)(?:/arguments/([^/]+))?")
+
+
+class ExtractiveModel:
+    """Deterministic and without a network; everything it says is quoted or was just done."""
+
+    async def complete(self, request: ModelRequest, candidate: ModelCandidate) -> ModelResponse:
+        """The model's output as the JSON that every model has to give."""
+        output = answer(request)
+        return ModelResponse(output.model_dump_json(), candidate.provider, candidate.model)
+
+
+def answer(request: ModelRequest) -> Output:
+    """The output for this request; never raises for what a user wrote."""
+    offending, strict = _offending(request)
+    results = _closings(request, offending)
+    if results:
+        return Output(statements=results)
+    texts = _user_texts(request)
+    acted = _act(request, texts) if request.tools else None
+    # A question that the gate has refused is not asked again.
+    if acted is not None and not any(said.text in offending for said in acted.statements):
+        return acted
+    return _quote(request, texts, offending, strict)
+
+
+def _closings(request: ModelRequest, offending: set[str]) -> tuple[Statement, ...]:
+    """What came of each action so far; in the fewest words where the gate refused more."""
+    tools = {tool.name: tool for tool in request.tools}
+    said: list[Statement] = []
+    for step in request.case.steps:
+        arguments = {action.action: action.arguments for action in step.verdict.actions}
+        for result in step.results:
+            tool, given = tools.get(result.tool), arguments.get(result.action, {})
+            statement = closing(result, tool, given, request.case.request.text)
+            said.append(plain_closing(result) if statement.text in offending else statement)
+    return tuple(said)
+
+
+def _user_texts(request: ModelRequest) -> list[str]:
+    """What the user said, the newest first. The assistant's turns are nobody's word."""
+    asked = request.case.request
+    earlier = [turn.text for turn in reversed(asked.history) if turn.role == "user"]
+    return [asked.text, *earlier]
+
+
+def _act(request: ModelRequest, texts: list[str]) -> Output | None:
+    """The calls the user asked for, or the question for what they lack."""
+    if _DECLINES.match(texts[0]) and len(texts[0].split()) <= _MAX_DECLINE_WORDS:
+        return _say("All right. Nothing was done.")
+    tool = _tool(request.tools, " ".join(texts[:2]))
+    if tool is None:
+        return None
+    filled = fill(tool, texts)
+    refused = _refused_arguments(request, tool)
+    if refused is not None:
+        unclear = refused or filled.missing
+        return _ask(tool, filled, unclear) if unclear else ABSTAIN
+    if (
+        tool.effect == "read"
+        and len(filled.several) == 1
+        and set(filled.missing) <= {*filled.several}
+    ):
+        ((name, values),) = filled.several.items()
+        calls = [{**filled.arguments, name: value} for value in values[:MAX_CALLS]]
+    elif filled.missing or filled.several:
+        return _ask(tool, filled, filled.missing or tuple(filled.several))
+    else:
+        calls = [filled.arguments]
+    return Output(calls=tuple(ToolCall(tool=tool.name, arguments=c) for c in calls))
+
+
+def _tool(tools: tuple[ToolSpec, ...], text: str) -> ToolSpec | None:
+    """The tool the text asks for: a write if it names what sets it apart, else a read."""
+    said = set(stems(text))
+    reads = [tool for tool in tools if tool.effect == "read"]
+    writes = [tool for tool in tools if tool.effect != "read"]
+    common = set().union(*(_vocabulary(tool) for tool in reads)) if reads else set()
+    named = [(len((_vocabulary(tool) - common) & said), tool) for tool in writes]
+    best = max(named, key=lambda pair: pair[0], default=None)
+    # An intent that offers a single write and no look-up is about that write.
+    if best is not None and (best[0] or (len(writes) == 1 and not reads)):
+        return best[1]
+    return max(reads, key=lambda tool: len(_vocabulary(tool) & said), default=None)
+
+
+def _vocabulary(tool: ToolSpec) -> set[str]:
+    return set(stems(f"{tool.name.replace('_', ' ')} {tool.description}"))
+
+
+def _ask(tool: ToolSpec, filled: Filled, names: tuple[str, ...]) -> Output:
+    properties = tool.parameters.get("properties", {})
+    questions: list[str] = []
+    for name in names:
+        label = name.removesuffix("_cents").removesuffix("_id").replace("_", " ")
+        described = str(properties.get(name, {}).get("description", "")).strip()
+        which = f"Which {label} is it about?" if name.endswith("_id") else f"What is the {label}?"
+        values = filled.several.get(name, ())
+        if values and not name.endswith("_cents"):
+            described = f"You named {', '.join(map(str, values))}; please give one."
+        elif values:
+            described = "You named more than one; please give one."
+        questions.append(f"{which} {described}".strip())
+    return _say(" ".join(questions))
+
+
+def _say(text: str) -> Output:
+    return Output(statements=(Statement(text=text),))
+
+
+def _refused_arguments(request: ModelRequest, tool: ToolSpec) -> tuple[str, ...] | None:
+    """The arguments the gate refused in a call of this tool; None if it refused no call."""
+    names: list[str] = []
+    called = False
+    for step in request.case.steps:
+        for violation in step.verdict.violations:
+            found = _POINTER.match(violation.path)
+            if found is None or found[1] != "calls" or int(found[2]) >= len(step.proposal.calls):
+                continue
+            if step.proposal.calls[int(found[2])].tool == tool.name:
+                called = called or step.proposal.model.provider == "extractive"
+                if found[3] in tool.parameters.get("properties", {}):
+                    names.append(found[3])
+    return tuple(dict.fromkeys(names)) if called else None
+
+
+def _quote(request: ModelRequest, texts: list[str], offending: set[str], strict: bool) -> Output:
+    """The best supporting sentences, without what the gate has already refused."""
+    context = request.case.context
+    if context is None:
+        return ABSTAIN
+    forbidden = [re.compile(p, re.IGNORECASE) for p in request.contract.forbidden]
+    refused = forbidden + [re.compile(re.escape(text)) for text in offending]
+    earlier = texts[1] if len(texts) > 1 else ""
+    found = support(texts[0], earlier, context.chunks, refused)
+    length = 0
+    statements: list[Statement] = []
+    for one in found[: 1 if strict else None]:
+        length += len(one.sentence.text) + 2
+        if length > request.contract.max_chars:
+            break
+        citation = Citation(handle=one.handle, quote=one.sentence.quote)
+        statements.append(Statement(text=one.sentence.text, citations=(citation,)))
+    return Output(statements=tuple(statements)) if statements else ABSTAIN
+
+
+def _offending(request: ModelRequest) -> tuple[set[str], bool]:
+    """The statements the gate refused, and whether it refused an answer as a whole."""
+    texts: set[str] = set()
+    whole = False
+    for step in request.case.steps:
+        for violation in step.verdict.violations:
+            found = _POINTER.match(violation.path)
+            if found is None:
+                whole = True
+            elif found[1] == "statements" and int(found[2]) < len(step.proposal.statements):
+                texts.add(step.proposal.statements[int(found[2])].text)
+    return texts, whole

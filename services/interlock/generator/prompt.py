@@ -1,0 +1,54 @@
+"""Prompts: the bundle's Jinja templates, rendered in a sandbox. Nothing may be undefined."""
+
+from collections.abc import Sequence
+
+from jinja2 import DictLoader, StrictUndefined, Template, TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from interlock.bundles.model import Bundle, Prepared
+from interlock.runtime.errors import NeverRetry
+from interlock_contracts.case import Case
+from interlock_contracts.failures import FailureCode
+from interlock_contracts.tools import ToolSpec
+
+
+def _compile(bundle: Bundle) -> dict[str, Template]:
+    # One prompt may include another of the same bundle, and nothing else.
+    environment = ImmutableSandboxedEnvironment(
+        loader=DictLoader(dict(bundle.prompts)),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    return {name: environment.get_template(name) for name in bundle.prompts}
+
+
+_templates = Prepared(_compile)
+
+
+def render(bundle: Bundle, name: str, case: Case, tools: Sequence[ToolSpec]) -> str:
+    """The prompt `name` for this case.
+
+    A template sees `request`, `context` (or None), `tools` (those offered), `history` and
+    `steps` (what was proposed before, what the gate said, what came of it).
+
+    Raises:
+        NeverRetry: the bundle has no such prompt, or it cannot be rendered.
+    """
+    try:
+        template = _templates(bundle).get(name)
+        if template is None:
+            raise NeverRetry(FailureCode.STAGE_FAILED, f"the bundle has no prompt {name!r}")
+        return template.render(
+            request=case.request,
+            context=case.context,
+            tools=tools,
+            history=case.request.history,
+            steps=case.steps,
+        )
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        # The message may quote values; its type is enough to find the place.
+        raise NeverRetry(
+            FailureCode.STAGE_FAILED, f"prompt {name!r}: {type(error).__name__}"
+        ) from error

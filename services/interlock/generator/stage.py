@@ -1,0 +1,128 @@
+"""The decision of the generator: `context`, `repair` or the last `result` → `proposal`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute, OutputContract
+from interlock.generator.models.port import Complete, ModelRequest, ModelResponse
+from interlock.generator.parse import clean_output, parse
+from interlock.generator.prompt import render
+from interlock.runtime.errors import NeverRetry
+from interlock.runtime.stage import Draft, Input, Log
+from interlock_contracts.actions import Result
+from interlock_contracts.canonical import digest_bytes
+from interlock_contracts.case import Case, Step
+from interlock_contracts.failures import FailureCode
+from interlock_contracts.ids import event_id
+from interlock_contracts.proposal import ModelRecord, Proposal
+from interlock_contracts.routing import Route
+from interlock_contracts.verdict import Decision
+
+SAFE_CANDIDATE = ModelCandidate(provider="extractive", model="extractive-1")
+"""Who makes the last repair where the output contract falls back to `extractive`."""
+
+_WITH_RESULT = (Decision.APPROVE, Decision.CONFIRM, Decision.REVIEW)
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """Asking a route of models, and reading the log."""
+
+    models: Complete
+    log: Log
+
+
+async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
+    """Ask for the next proposal; nothing while a result of the step is still missing."""
+    event, case, cause = input.event.subject.event, input.case, None
+    if event == "result":
+        joined = await _join(case, using.log)
+        if joined is None:
+            return ()
+        request = case.request
+        place = f"{request.tenant}/{request.request_id}/{case.step}"
+        case, cause = joined, event_id("", "join", "result", place)
+    elif event not in ("context", "repair"):
+        raise NeverRetry(FailureCode.EVENT_INVALID, f"the generator takes no {event} event")
+    step = case.step + 1
+    proposal = await _propose(input.bundle, case, step, using.models)
+    proposed = case.model_copy(update={"step": step, "proposal": proposal, "verdict": None})
+    return (Draft("proposal", str(step), proposed, cause=cause),)
+
+
+async def _join(case: Case, log: Log) -> Case | None:
+    """The case with its step closed, once the results of all its actions are on the log.
+
+    Whichever result arrives last sees them all; write-once makes a second trigger harmless.
+    """
+    if case.proposal is None or case.verdict is None:
+        raise NeverRetry(FailureCode.EVENT_INVALID, "a result of a step that has no verdict")
+    results: list[Result] = []
+    for action in case.verdict.actions:
+        if action.decision not in _WITH_RESULT:
+            continue
+        found = await log.read(
+            "result", case.request.tenant, case.request.request_id, action.action, action.tool
+        )
+        if found is None:
+            return None
+        if not isinstance(found.data, Result):
+            raise NeverRetry(FailureCode.EVENT_INVALID, "a result event that holds no result")
+        results.append(found.data)
+    step = Step(proposal=case.proposal, verdict=case.verdict, results=tuple(results))
+    return case.model_copy(update={"steps": (*case.steps, step), "proposal": None, "verdict": None})
+
+
+async def _propose(bundle: Bundle, case: Case, step: int, models: Complete) -> Proposal:
+    route = case.route
+    if route is None:
+        raise NeverRetry(FailureCode.EVENT_INVALID, "the case has no route")
+    model_route, contract = _specification(bundle, route)
+    tools = tuple(bundle.tools[name] for name in route.tools if name in bundle.tools)
+    candidates = model_route.candidates
+    note: tuple[str, ...] = ()
+    if contract.fallback == "extractive" and _repairs(case) >= route.budget.max_repairs > 0:
+        candidates = (SAFE_CANDIDATE,)
+        note = ("the route's own candidates: this is the last repair",)
+    prompt = render(bundle, model_route.prompt, case, tools)
+    response = await models(ModelRequest(case, candidates, prompt, tools, contract, step))
+    return parse(response.output, _record(route, prompt, response, note))
+
+
+def _specification(bundle: Bundle, route: Route) -> tuple[ModelRoute, OutputContract]:
+    model_route = bundle.models.get(route.model_route)
+    contract = bundle.outputs.get(route.output)
+    if model_route is None or contract is None:
+        kind, name = (
+            ("model route", route.model_route)
+            if model_route is None
+            else ("output contract", route.output)
+        )
+        raise NeverRetry(FailureCode.STAGE_FAILED, f"the bundle has no {kind} {name!r}")
+    return model_route, contract
+
+
+def _repairs(case: Case) -> int:
+    """How many proposals in a row, up to now, were sent back for repair."""
+    count = 0
+    for step in reversed(case.steps):
+        if step.verdict.decision is not Decision.REPAIR:
+            break
+        count += 1
+    return count
+
+
+def _record(
+    route: Route, prompt: str, response: ModelResponse, note: tuple[str, ...]
+) -> ModelRecord:
+    return ModelRecord(
+        route=route.model_route,
+        provider=response.provider,
+        model=response.model,
+        prompt=digest_bytes(prompt.encode()),
+        output=clean_output(response.output),
+        stop_reason=response.stop_reason,
+        input_tokens=response.input_tokens,
+        output_tokens=response.output_tokens,
+        passed_over=(*note, *response.passed_over),
+    )
