@@ -6,9 +6,9 @@ it as part of the schema and may ignore it.
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
-from interlock_contracts.tools import SAFE_ORIGINS, ToolArguments, fact, tool
+from interlock_contracts.tools import ToolArguments, fact, tool
 
 OrderId = Annotated[
     str,
@@ -21,6 +21,37 @@ OrderId = Annotated[
 
 Reason = Literal["damaged", "wrong item", "late", "faulty", "changed my mind", "other"]
 
+
+class Order(BaseModel):
+    """One order, as the shop's database has it. Policies judge by it."""
+
+    order_id: str
+    customer: str
+    items: str
+    placed_on: str
+    status: Literal["processing", "shipped", "delivered", "cancelled"]
+    address: str
+    paid_cents: int
+    refunded_cents: int
+    refundable_cents: int
+    summary: str
+
+
+class Orders(BaseModel):
+    """A customer's orders, newest first."""
+
+    orders: list[Order]
+
+
+class Refund(BaseModel):
+    """Money that was paid back."""
+
+    refund_id: str
+    order_id: str
+    amount_cents: int
+    summary: str
+
+
 ORDER = fact("order", get="get_order", order_id="order_id")
 
 
@@ -28,6 +59,7 @@ ORDER = fact("order", get="get_order", order_id="order_id")
     effect="read",
     roles=["customer", "agent"],
     facts=[ORDER],
+    returns=Order,
     summary="Look up order {order_id}",
 )
 class GetOrder(ToolArguments):
@@ -36,7 +68,12 @@ class GetOrder(ToolArguments):
     order_id: OrderId
 
 
-@tool(effect="read", roles=["customer", "agent"], summary="List the requester's orders")
+@tool(
+    effect="read",
+    roles=["customer", "agent"],
+    returns=Orders,
+    summary="List the requester's orders",
+)
 class ListOrders(ToolArguments):
     """List the requester's own orders, newest first."""
 
@@ -49,8 +86,7 @@ class ListOrders(ToolArguments):
     recovery="idempotent",
     roles=["customer", "agent"],
     facts=[ORDER],
-    # A closed list: whatever the model picks, it can only be one of these words.
-    accepts={"reason": [*SAFE_ORIGINS, "invented"]},
+    returns=Refund,
     summary="Refund {amount_cents} cents of order {order_id}",
 )
 class CreateRefund(ToolArguments):
@@ -76,6 +112,7 @@ class CreateRefund(ToolArguments):
     recovery="idempotent",
     roles=["customer", "agent"],
     facts=[ORDER],
+    returns=Order,
     summary="Cancel order {order_id}",
 )
 class CancelOrder(ToolArguments):
@@ -91,6 +128,7 @@ class CancelOrder(ToolArguments):
     roles=["customer", "agent"],
     facts=[ORDER],
     accepts={"address": ["user"]},
+    returns=Order,
     summary="Deliver order {order_id} to {address}",
 )
 class ChangeAddress(ToolArguments):

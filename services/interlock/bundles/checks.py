@@ -57,9 +57,7 @@ def _intents(bundle: Bundle, source: Source) -> Iterator[str]:
             yield from _regex(source, (*at, "rules", index, "pattern"), rule.pattern)
 
 
-def _references(
-    bundle: Bundle, source: Source, at: Location, intent: Intent
-) -> Iterator[str]:
+def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) -> Iterator[str]:
     for index, name in enumerate(intent.sources):
         if name not in bundle.sources:
             message = _missing("source", name, bundle.sources)
@@ -85,8 +83,9 @@ def _regex(source: Source, at: Location, pattern: str) -> Iterator[str]:
 def _sources(bundle: Bundle, source: Source) -> Iterator[str]:
     for name, knowledge in bundle.sources.items():
         path = PurePosixPath(knowledge.path)
-        if path.is_absolute() or ".." in path.parts:
-            yield source.problem(("sources", name, "path"), "give a folder below the bundle's own")
+        if path.is_absolute() or ".." in path.parts or path.parts.count("{tenant}") != 1:
+            message = "give a folder below the bundle's own, with one part {tenant} in it"
+            yield source.problem(("sources", name, "path"), message)
 
 
 def _outputs(bundle: Bundle, source: Source) -> Iterator[str]:
@@ -110,9 +109,9 @@ def _tools(bundle: Bundle) -> Iterator[str]:
         for name in tool.accepts:
             if name not in arguments:
                 yield f"tools.py: {tool.name}: accepts: {_missing('argument', name, arguments)}"
-        for _, name, _, _ in Formatter().parse(tool.summary):
-            if name is not None and name not in arguments:
-                yield f"tools.py: {tool.name}: summary: {_missing('argument', name, arguments)}"
+        for _, shown, _, _ in Formatter().parse(tool.summary):
+            if shown is not None and shown not in arguments:
+                yield f"tools.py: {tool.name}: summary: {_missing('argument', shown, arguments)}"
         for name, schema in arguments.items():
             slot = schema.get("x-slot")
             if slot is not None and slot not in SLOTS:

@@ -6,19 +6,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from interlock.bundles.cedar import check_policies
 from interlock.bundles.checks import check
 from interlock.bundles.errors import BundleError
 from interlock.bundles.model import Bundle
 from interlock.bundles.source import Source, read_source, read_texts, read_tools
 from interlock_contracts.canonical import canonical_json
-
-try:
-    from interlock.bundles.cedar import check_policies
-except ModuleNotFoundError:
-
-    def check_policies(bundle: Bundle) -> list[str]:
-        return []
-
 
 _FROM_FILES = {
     "tools": "tools.py",
@@ -78,8 +71,11 @@ def _assemble(source: Source, folder: Path) -> bytes:
         "policies": read_texts(folder / "policies", ".cedar"),
         "prompts": {name.removesuffix(".jinja"): text for name, text in prompts.items()},
     }
-    # YAML has dates where the bundle has text: `version: 2026-01-31`.
-    return json.dumps(data, default=str).encode()
+    try:
+        # YAML has dates where the bundle has text: `version: 2026-01-31`.
+        return json.dumps(data, default=str).encode()
+    except (TypeError, ValueError) as error:
+        raise BundleError([source.problem((), f"has no JSON form: {error}")]) from error
 
 
 def _validated(data: bytes, source: Source) -> Bundle:

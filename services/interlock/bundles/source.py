@@ -62,11 +62,11 @@ def read_source(file: Path) -> Source:
     if "extends" in base.data:
         message = f"{extended} extends another file itself; only one level is possible"
         raise BundleError([source.problem(("extends",), message)])
-    data = dict(base.data)
+    data: dict[str, Any] = dict(base.data)
     for key, value in source.data.items():
         below = data.get(key)
-        merge = isinstance(value, dict) and isinstance(below, dict)
-        data[key] = {**below, **value} if merge else value
+        both = isinstance(value, dict) and isinstance(below, dict)
+        data[key] = below | value if both else value
     return Source(source.file, data, base.places | source.places)
 
 
