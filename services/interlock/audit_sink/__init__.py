@@ -1,0 +1,1 @@
+"""Keeps every event, so that a change, a loss or an insertion can be proven."""

@@ -1,0 +1,1 @@
+"""Runs approved actions, and nothing else."""

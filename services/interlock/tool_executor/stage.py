@@ -1,0 +1,93 @@
+"""The tool executor's decision: `approved` → `result`, and a dead letter when in doubt."""
+
+import base64
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from interlock.runtime.errors import NeverRetry
+from interlock.runtime.stage import Draft, Input
+from interlock.sdk.outcome import Outcome
+from interlock_contracts.actions import Effect, Grant, Result
+from interlock_contracts.answer import DeadLetter
+from interlock_contracts.canonical import digest, digest_bytes
+from interlock_contracts.event import Event
+from interlock_contracts.failures import Failure, FailureCode
+from interlock_contracts.subjects import Subject, as_token
+from interlock_contracts.table import Actor
+
+_MAX_ORIGINAL_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the decision may use.
+
+    `verify` raises `NeverRetry` (grant_invalid, grant_expired). `check` says what is wrong with
+    a call by the tool's contract. `perform` is the one effect; what it returned is recorded, and
+    a replay hands it back.
+    """
+
+    verify: Callable[[Grant, datetime], None]
+    check: Callable[[str, dict[str, Any]], Failure | None]
+    perform: Callable[[Grant], Awaitable[Outcome]]
+
+
+async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
+    """Run one grant and say what came of it.
+
+    Raises:
+        NeverRetry: no grant, or one that is not valid for exactly this subject and arguments.
+        RetryLater: the outcome is not known yet.
+    """
+    grant = input.event.data
+    if not isinstance(grant, Grant):
+        raise NeverRetry(FailureCode.EVENT_UNKNOWN, "an executor takes approved actions only")
+    using.verify(grant, input.now)
+    _check_grant(grant, input.event.subject)
+    wrong = using.check(grant.tool, grant.arguments)
+    if wrong is None:
+        outcome = await using.perform(grant)
+    else:
+        outcome = Outcome(effect=Effect.DID_NOT_HAPPEN, failure=wrong)
+    result = Result(
+        action=grant.action,
+        tool=grant.tool,
+        effect=outcome.effect,
+        effect_key=grant.effect_key,
+        output=outcome.output,
+        failure=outcome.failure,
+    )
+    drafts = [Draft("result", grant.action, result, tail=grant.tool)]
+    if outcome.effect is Effect.IN_DOUBT and outcome.failure is not None:
+        drafts.append(_dead(input.event, outcome.failure))
+    return drafts
+
+
+def _check_grant(grant: Grant, subject: Subject) -> None:
+    """A valid signature is not enough: it must be a grant for this address and this call."""
+    if grant.tenant != subject.tenant:
+        raise NeverRetry(FailureCode.TENANT_BOUNDARY, "the grant is another tenant's")
+    stated = (grant.request_id, grant.action, grant.tool)
+    if stated != (subject.request_id, subject.step, subject.tail):
+        raise NeverRetry(FailureCode.GRANT_INVALID, "the grant is for another subject")
+    if not hmac.compare_digest(digest(grant.arguments), grant.arguments_digest):
+        raise NeverRetry(FailureCode.GRANT_INVALID, "the arguments are not those granted")
+
+
+def _dead(event: Event, reason: Failure) -> Draft:
+    """What the operator gets of an effect that nobody knows about."""
+    body = event.body()
+    letter = DeadLetter(
+        stage=Actor.TOOL_EXECUTOR.value,
+        subject=str(event.subject),
+        sequence=event.sequence or 0,
+        headers=event.headers(),
+        original=base64.b64encode(body) if len(body) <= _MAX_ORIGINAL_BYTES else None,
+        original_digest=digest_bytes(body),
+        failure=reason,
+    )
+    step = as_token(f"approved-{event.subject.step}-0")  # filed as the runtime files its own
+    return Draft("dead", step, letter, tail=Actor.TOOL_EXECUTOR.value)

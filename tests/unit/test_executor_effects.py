@@ -1,0 +1,488 @@
+"""The effectful half of the executor: each recovery at each crash point, and never a blind call."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interlock.runtime.errors import RetryLater, UserError
+from interlock.sdk import Reconciled, ToolContext, ToolError, ToolExecutor
+from interlock.sdk.effects import MAX_ATTEMPTS, Performer
+from interlock.sdk.outcome import MAX_OUTPUT_BYTES, Outcome
+from interlock_contracts.actions import Effect, Grant, Reservation, Result, effect_key
+from interlock_contracts.answer import FactRequest
+from interlock_contracts.base import Model
+from interlock_contracts.canonical import digest
+from interlock_contracts.event import Event
+from interlock_contracts.failures import FailureCode
+from interlock_contracts.subjects import Subject
+from interlock_contracts.tools import ToolArguments, tool
+
+REQUEST = "01JD0000000000000000000000"
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+@tool(effect="write", recovery="idempotent", timeout_ms=1000)
+class PayAgain(ToolArguments):
+    """A write that may be repeated with the same key."""
+
+    cents: int
+
+
+@tool(effect="write", recovery="reconcile", timeout_ms=1000)
+class PayAsk(ToolArguments):
+    """A write whose provider can be asked."""
+
+    cents: int
+
+
+@tool(effect="external", timeout_ms=1000)
+class PayOnce(ToolArguments):
+    """A write that only a person can look into."""
+
+    cents: int
+
+
+@tool(effect="read", timeout_ms=20)
+class Balance(ToolArguments):
+    """A read."""
+
+    account: str
+
+
+def nothing() -> None:
+    """No fault."""
+
+
+@dataclass
+class World:
+    """The log, the provider and the clock: what outlives a crash. Hooks inject faults."""
+
+    now: datetime = NOW
+    events: dict[tuple[str, ...], Event] = field(default_factory=dict)
+    ledger: dict[str, dict[str, Any]] = field(default_factory=dict)
+    calls: list[ToolContext] = field(default_factory=list)
+    before_call: Callable[[], None] = nothing
+    after_call: Callable[[], None] = nothing
+    before_reserve: Callable[[], None] = nothing
+    after_reserve: Callable[[], None] = nothing
+    on_read: Callable[[], None] = nothing
+    on_ask: Callable[[], None] = nothing
+    output: object = None
+    gate: asyncio.Event | None = None
+
+    def put(self, subject: Subject, data: Model) -> bool:
+        address = (subject.event, subject.tenant, subject.request_id, subject.step)
+        if address in self.events:
+            return False
+        self.events[address] = Event(subject, data, "id", "/t", self.now, logged_at=self.now)
+        return True
+
+    async def reserve(self, reservation: Reservation, subject: Subject, /) -> bool:
+        self.before_reserve()
+        stored = self.put(subject, reservation)
+        self.after_reserve()
+        return stored
+
+    async def read(
+        self, event: str, tenant: str, request_id: str, step: str, tail: str | None = None
+    ) -> Event | None:
+        self.on_read()
+        return self.events.get((event, tenant, request_id, step))
+
+    def finish(self, grant: Grant, outcome: Outcome) -> None:
+        """What the runtime does with an outcome."""
+        result = Result(
+            action=grant.action,
+            tool=grant.tool,
+            effect_key=grant.effect_key,
+            **{name: getattr(outcome, name) for name in ("effect", "output", "failure")},
+        )
+        subject = Subject("ev", "result", grant.tenant, grant.request_id, grant.action, grant.tool)
+        self.put(subject, result)
+
+    async def pay(self, call: ToolContext) -> object:
+        self.calls.append(call)
+        self.before_call()
+        if self.gate is not None:
+            await self.gate.wait()
+        self.ledger.setdefault(call.idempotency_key, {"payment": len(self.ledger) + 1})
+        self.after_call()
+        return self.output or self.ledger[call.idempotency_key]
+
+    def process(self) -> Performer:
+        """A freshly started executor process."""
+        executor = ToolExecutor()
+
+        @executor.tool(PayAgain)
+        async def again(arguments: PayAgain, call: ToolContext) -> object:
+            return await self.pay(call)
+
+        @executor.tool(PayAsk)
+        async def ask(arguments: PayAsk, call: ToolContext) -> object:
+            return await self.pay(call)
+
+        @executor.reconcile(PayAsk)
+        async def find(arguments: PayAsk, call: ToolContext) -> Reconciled:
+            self.on_ask()
+            found = self.ledger.get(call.idempotency_key)
+            return Reconciled.landed(found) if found else Reconciled.did_not_happen()
+
+        @executor.tool(PayOnce)
+        async def once(arguments: PayOnce, call: ToolContext) -> object:
+            return await self.pay(call)
+
+        @executor.tool(Balance)
+        async def balance(arguments: Balance, call: ToolContext) -> object:
+            self.calls.append(call)
+            self.before_call()
+            if arguments.account == "slow":
+                await asyncio.Event().wait()
+            return self.output or {"cents": 5}
+
+        return Performer(executor, self, self.reserve, clock=lambda: self.now)
+
+
+def grant(name: str, action: str = "1-0", **arguments: Any) -> Grant:
+    arguments = arguments or {"cents": 100}
+    return Grant(
+        action=action,
+        tenant="acme",
+        request_id=REQUEST,
+        tool=name,
+        arguments=arguments,
+        arguments_digest=digest(arguments),
+        action_digest=digest("action"),
+        effect_key=effect_key("acme", REQUEST, name, arguments),
+        bundle=digest("bundle"),
+        requester="ann",
+        issued_at=NOW,
+        expires_at=NOW + timedelta(minutes=5),
+        key_id="k",
+        signature="s",
+    )
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def fault() -> None:
+        raise error
+
+    return fault
+
+
+LANDED, NOT, DOUBT = Effect.LANDED, Effect.DID_NOT_HAPPEN, Effect.IN_DOUBT
+
+
+@pytest.mark.parametrize(
+    ("name", "crash", "effect", "calls"),
+    [
+        ("pay_again", "after_reserve", LANDED, 1),
+        ("pay_again", "before_call", LANDED, 2),
+        ("pay_again", "after_call", LANDED, 2),
+        ("pay_again", "after_return", LANDED, 2),
+        ("pay_again", "after_result", LANDED, 1),
+        ("pay_ask", "after_reserve", NOT, 0),
+        ("pay_ask", "before_call", NOT, 1),
+        ("pay_ask", "after_call", LANDED, 1),
+        ("pay_ask", "after_return", LANDED, 1),
+        ("pay_ask", "after_result", LANDED, 1),
+        ("pay_once", "after_reserve", DOUBT, 0),
+        ("pay_once", "before_call", DOUBT, 1),
+        ("pay_once", "after_call", DOUBT, 1),
+        ("pay_once", "after_return", DOUBT, 1),
+        ("pay_once", "after_result", LANDED, 1),
+    ],
+)
+async def test_recovery_after_a_crash(name: str, crash: str, effect: Effect, calls: int) -> None:
+    world, granted = World(), grant(name)
+    if crash in ("after_return", "after_result"):
+        outcome = await world.process().perform(granted)
+        if crash == "after_result":
+            world.finish(granted, outcome)
+    else:
+        setattr(world, crash, raising(Crash()))
+        with pytest.raises(Crash):
+            await world.process().perform(granted)
+        setattr(world, crash, nothing)
+    world.now += timedelta(minutes=1)
+    outcome = await world.process().perform(granted)
+    assert outcome.effect is effect
+    assert len(world.calls) == calls
+    assert {call.idempotency_key for call in world.calls} <= {granted.effect_key}
+    assert len(world.ledger) <= 1
+    if effect is LANDED:
+        assert outcome.output == {"payment": 1}
+        assert outcome.failure is None
+    if effect is DOUBT:
+        assert outcome.failure is not None
+        assert outcome.failure.code is FailureCode.EFFECT_IN_DOUBT
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("secret"), TimeoutError()])
+@pytest.mark.parametrize(
+    ("name", "where", "effect", "calls"),
+    [
+        ("pay_ask", "before_call", NOT, 1),
+        ("pay_ask", "after_call", LANDED, 1),
+        ("pay_once", "before_call", DOUBT, 1),
+        ("pay_once", "after_call", DOUBT, 1),
+    ],
+)
+async def test_a_write_that_raises_is_recovered_at_once_and_not_called_again(
+    name: str, where: str, effect: Effect, calls: int, fault: Exception
+) -> None:
+    world = World()
+    setattr(world, where, raising(fault))
+    outcome = await world.process().perform(grant(name))
+    assert outcome.effect is effect
+    assert len(world.calls) == calls
+    assert "secret" not in outcome.model_dump_json()
+
+
+async def test_an_idempotent_write_is_repeated_with_its_key_and_given_up_in_doubt() -> None:
+    world = World(after_call=raising(RuntimeError()))
+    process, granted = world.process(), grant("pay_again")
+    for _ in range(MAX_ATTEMPTS - 1):
+        with pytest.raises(RetryLater):
+            await process.perform(granted)
+    outcome = await process.perform(granted)
+    assert outcome.effect is DOUBT
+    assert [call.attempt for call in world.calls] == [1, 2, 3]
+    assert {call.idempotency_key for call in world.calls} == {granted.effect_key}
+
+
+async def test_a_tool_error_means_that_nothing_happened() -> None:
+    world = World(before_call=raising(ToolError("the order\x00 is closed")))
+    for name in ("pay_again", "pay_ask", "pay_once"):
+        outcome = await world.process().perform(grant(name))
+        assert outcome.effect is NOT
+        assert outcome.failure is not None
+        assert outcome.failure.message == "the order  is closed"
+
+
+async def test_a_tool_error_of_a_repetition_says_nothing_of_the_first_call() -> None:
+    world = World(after_call=raising(RuntimeError()))
+    process, granted = world.process(), grant("pay_again")
+    with pytest.raises(RetryLater):
+        await process.perform(granted)
+    world.before_call = raising(ToolError("refunded already"))
+    with pytest.raises(RetryLater):
+        await process.perform(granted)
+    assert (await process.perform(granted)).effect is DOUBT
+
+
+async def test_a_real_timeout_cuts_a_read() -> None:
+    outcome = await World().process().perform(grant("balance", account="slow"))
+    assert outcome.effect is NOT
+    assert outcome.failure is not None
+    assert outcome.failure.code is FailureCode.TOOL_TIMEOUT
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (ToolError("no such account"), "no such account"),
+        (KeyError("x"), "the tool raised KeyError"),
+    ],
+)
+async def test_a_read_that_fails_did_not_happen_and_reserves_nothing(
+    fault: Exception, message: str
+) -> None:
+    world = World(before_call=raising(fault))
+    outcome = await world.process().perform(grant("balance", account="a"))
+    assert outcome.effect is NOT
+    assert outcome.failure is not None
+    assert outcome.failure.message == message
+    assert world.events == {}
+
+
+async def test_the_same_effect_asked_for_by_two_actions_happens_once() -> None:
+    world = World()
+    first, second = grant("pay_once", "1-0"), grant("pay_once", "2-0")
+    outcome = await world.process().perform(first)
+    other = world.process()
+    with pytest.raises(RetryLater):
+        await other.perform(second)
+    world.finish(first, outcome)
+    assert await other.perform(second) == outcome
+    assert len(world.calls) == 1
+
+
+@pytest.mark.parametrize("name", ["pay_ask", "pay_once"])
+async def test_another_executors_call_is_waited_out(name: str) -> None:
+    world = World(after_call=raising(Crash()))
+    with pytest.raises(Crash):
+        await world.process().perform(grant(name))
+    with pytest.raises(RetryLater) as waits:
+        await world.process().perform(grant(name))
+    assert waits.value.delay == pytest.approx(11.0)
+
+
+@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
+async def test_a_redelivery_while_the_call_is_running_is_sent_away(name: str) -> None:
+    world, granted = World(gate=asyncio.Event()), grant(name)
+    process = world.process()
+    calling = asyncio.Event()
+    world.before_call = calling.set
+    first = asyncio.create_task(process.perform(granted))
+    await asyncio.wait_for(calling.wait(), 5)
+    with pytest.raises(RetryLater):
+        await process.perform(granted)
+    assert world.gate is not None
+    world.gate.set()
+    assert (await first).effect is LANDED
+    assert len(world.calls) == 1
+
+
+async def test_a_reservation_whose_acknowledgement_was_lost_is_still_ours() -> None:
+    world, granted = World(after_reserve=raising(TimeoutError())), grant("pay_once")
+    process = world.process()
+    with pytest.raises(TimeoutError):
+        await process.perform(granted)
+    world.after_reserve = nothing
+    assert (await process.perform(granted)).effect is LANDED
+    assert len(world.calls) == 1
+
+
+async def test_a_call_that_cannot_start_in_time_is_not_made() -> None:
+    world, granted = World(after_reserve=raising(TimeoutError())), grant("pay_once")
+    process = world.process()
+    with pytest.raises(TimeoutError):
+        await process.perform(granted)
+    world.after_reserve = nothing
+    world.now += timedelta(seconds=6)
+    assert (await process.perform(granted)).effect is NOT
+    assert world.calls == []
+
+
+@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once", "balance"])
+async def test_an_expired_grant_runs_nothing(name: str) -> None:
+    arguments = {"account": "a"} if name == "balance" else {}
+    world = World(now=NOW + timedelta(minutes=5))
+    outcome = await world.process().perform(grant(name, **arguments))
+    assert outcome.effect is NOT
+    assert outcome.failure is not None
+    assert outcome.failure.code is FailureCode.GRANT_EXPIRED
+    assert world.calls == []
+
+
+def deep(levels: int) -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(levels):
+        nested = [nested]
+    return nested
+
+
+@pytest.mark.parametrize(
+    "output",
+    [object(), {"a": {1: 2}}, float("nan"), "x" * MAX_OUTPUT_BYTES, deep(200), deep(5000)],
+    ids=["object", "number as key", "not a number", "too large", "deep", "endless"],
+)
+async def test_an_unusable_output_does_not_undo_the_effect(output: object) -> None:
+    world = World(output=output)
+    outcome = await world.process().perform(grant("pay_once"))
+    assert (outcome.effect, outcome.output) == (LANDED, None)
+    assert outcome.failure is not None
+    read = await world.process().perform(grant("balance", account="a"))
+    assert read.effect is NOT
+
+
+async def test_an_output_is_what_a_reader_of_the_log_sees() -> None:
+    outcome = await World(output=Balance(account="a")).process().perform(grant("pay_once"))
+    assert outcome.output == {"account": "a"}
+
+
+async def test_facts_come_from_reads_only() -> None:
+    process = World().process()
+
+    async def ask(name: str, **arguments: Any) -> tuple[Any, str | None]:
+        reply = await process.answer_fact(
+            FactRequest(tenant="acme", request_id=REQUEST, tool=name, arguments=arguments)
+        )
+        return reply.value, reply.error
+
+    assert await ask("balance", account="a") == ({"cents": 5}, None)
+    assert await ask("balance", account="slow") == (None, "the tool did not return in time")
+    assert await ask("pay_again", cents=1) == (
+        None,
+        "a tool that writes cannot be asked for a fact",
+    )
+    assert (await ask("balance", account=7))[1] == "the arguments do not fit the tool's contract"
+    assert (await ask("rob"))[1] == "this executor has no such tool"
+
+
+async def test_reconcile_without_a_function_is_refused_at_the_start() -> None:
+    executor = ToolExecutor()
+
+    @executor.tool(PayAsk)
+    async def ask(arguments: PayAsk, call: ToolContext) -> None: ...
+
+    world = World()
+    with pytest.raises(UserError, match="pay_ask"):
+        Performer(executor, world, world.reserve)
+
+
+FAULTS = {
+    "none": None,
+    "reserve lost": ("before_reserve", TimeoutError()),
+    "reserve unknown": ("after_reserve", TimeoutError()),
+    "crash after reserving": ("after_reserve", Crash()),
+    "crash before the effect": ("before_call", Crash()),
+    "crash after the effect": ("after_call", Crash()),
+    "refused": ("before_call", ToolError("no")),
+    "raises before": ("before_call", RuntimeError()),
+    "raises after": ("after_call", RuntimeError()),
+    "times out after": ("after_call", TimeoutError()),
+    "log unreadable": ("on_read", RetryLater(FailureCode.STAGE_FAILED, "no answer")),
+    "provider silent": ("on_ask", RuntimeError()),
+}
+
+
+async def _deliver(world: World, process: Performer, granted: Grant, fault: str) -> Outcome | None:
+    hook = FAULTS[fault]
+    if hook is not None:
+        setattr(world, hook[0], raising(hook[1]))
+    try:
+        return await process.perform(granted)
+    except (RetryLater, TimeoutError, Crash):
+        return None
+    finally:
+        if hook is not None:
+            setattr(world, hook[0], nothing)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    name=st.sampled_from(["pay_again", "pay_ask", "pay_once"]),
+    plan=st.lists(
+        st.tuples(st.sampled_from(sorted(FAULTS)), st.booleans(), st.sampled_from([1, 7, 30])),
+        max_size=6,
+    ),
+)
+async def test_whatever_fails_no_effect_is_doubled_and_no_outcome_is_false(
+    name: str, plan: list[tuple[str, bool, int]]
+) -> None:
+    world, granted = World(), grant(name)
+    process, outcome = world.process(), None
+    for fault, restart, seconds in [*plan, *[("none", False, 30)] * 3]:
+        process = world.process() if restart else process
+        outcome = await _deliver(world, process, granted, fault)
+        world.now += timedelta(seconds=seconds)
+        if outcome is not None:
+            break
+    assert outcome is not None
+    if name != "pay_again":
+        assert len(world.calls) <= 1
+    assert {call.idempotency_key for call in world.calls} <= {granted.effect_key}
+    assert len(world.ledger) <= 1
+    if outcome.effect is not DOUBT:
+        assert (outcome.effect is LANDED) == bool(world.ledger)
