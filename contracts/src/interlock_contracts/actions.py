@@ -3,9 +3,9 @@
 from enum import StrEnum
 from typing import Any, Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from interlock_contracts.base import CleanText, Digest, Model, Name, Token
+from interlock_contracts.base import CleanText, Digest, Json, JsonObject, Model, Name, Time, Token
 from interlock_contracts.canonical import canonical_json, digest
 from interlock_contracts.failures import Failure
 from interlock_contracts.verdict import Fact, PolicyDecision, Provenance, Violation
@@ -16,10 +16,10 @@ class Confirm(Model):
 
     action: Token
     tool: Token
-    arguments: dict[str, Any]
+    arguments: JsonObject
     summary: CleanText
     digest: Digest
-    expires_at: AwareDatetime
+    expires_at: Time
 
 
 class Review(Model):
@@ -31,7 +31,7 @@ class Review(Model):
 
     action: Token
     tool: Token
-    arguments: dict[str, Any]
+    arguments: JsonObject
     summary: CleanText
     digest: Digest
     review_class: Token
@@ -41,7 +41,7 @@ class Review(Model):
     facts: tuple[Fact, ...]
     policy: PolicyDecision | None = None
     concerns: tuple[Violation, ...] = ()
-    expires_at: AwareDatetime
+    expires_at: Time
 
 
 class Decided(Model):
@@ -74,15 +74,15 @@ class Grant(Model):
     tenant: Token
     request_id: Token
     tool: Token
-    arguments: dict[str, Any]
+    arguments: JsonObject
     arguments_digest: Digest
     action_digest: Digest
     effect_key: Token
     bundle: Digest
     requester: Name
     approved_by: tuple[Name, ...] = ()
-    issued_at: AwareDatetime
-    expires_at: AwareDatetime
+    issued_at: Time
+    expires_at: Time
     epoch: int = Field(default=0, ge=0)
     key_id: Token
     signature: CleanText
@@ -119,7 +119,7 @@ class Result(Model):
     tool: CleanText
     effect: Effect
     effect_key: Token
-    output: Any = None
+    output: Json = None
     failure: Failure | None = None
 
 

@@ -1,12 +1,21 @@
 """What the producer gets, and what is kept of what could not be processed."""
 
 from enum import StrEnum
-from typing import Any
 
-from pydantic import Base64Bytes, Field
+from pydantic import Field
 
 from interlock_contracts.actions import Effect
-from interlock_contracts.base import CleanText, Digest, Model, Name, RequestId, Token
+from interlock_contracts.base import (
+    Base64,
+    CleanText,
+    Digest,
+    Json,
+    JsonObject,
+    Model,
+    Name,
+    RequestId,
+    Token,
+)
 from interlock_contracts.failures import Failure
 
 
@@ -55,15 +64,15 @@ class Answer(Model):
 class DeadLetter(Model):
     """A message that could not be processed, with the reason and the original.
 
-    `original` is None only when it is larger than a megabyte; it then stands on the log at
-    `sequence` all the same.
+    `original` is given as base64 and read as the bytes themselves. It is None only when it is
+    larger than a megabyte; it then stands on the log at `sequence` all the same.
     """
 
     stage: Token
     subject: CleanText
     sequence: int = Field(ge=0)
     headers: dict[str, str] = {}
-    original: Base64Bytes | None = None
+    original: Base64 | None = None
     original_digest: Digest
     failure: Failure
     deliveries: int = Field(default=1, ge=1)
@@ -93,11 +102,11 @@ class FactRequest(Model):
     tenant: Token
     request_id: Token
     tool: Token
-    arguments: dict[str, Any]
+    arguments: JsonObject
 
 
 class FactReply(Model):
     """The answer to a `FactRequest`: a value, or why there is none."""
 
-    value: Any = None
+    value: Json = None
     error: CleanText | None = None

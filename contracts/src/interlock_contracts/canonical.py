@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-_MAX_SAFE_INTEGER = 2**53 - 1
+from interlock_contracts.base import MAX_SAFE_INTEGER
 
 
 def _number(value: float) -> str:
@@ -16,7 +16,7 @@ def _number(value: float) -> str:
         raise ValueError(f"{value} has no JSON form")
     if value == 0:
         return "0"
-    mantissa, _, exponent = repr(abs(value)).partition("e")
+    mantissa, _, exponent = float.__repr__(abs(value)).partition("e")
     whole, _, fraction = mantissa.partition(".")
     fraction = "" if fraction == "0" else fraction
     digits = (whole + fraction).lstrip("0")
@@ -47,12 +47,14 @@ def _write(value: Any, parts: list[str]) -> None:
     elif isinstance(value, str):
         parts.append(encode_basestring(value))
     elif isinstance(value, int):
-        if abs(value) > _MAX_SAFE_INTEGER:
-            raise ValueError(f"{value} cannot be written exactly as a JSON number (RFC 8785)")
-        parts.append(str(value))
+        if abs(value) > MAX_SAFE_INTEGER:
+            raise ValueError("an integer beyond 2^53-1 is not exact as a JSON number (RFC 8785)")
+        parts.append(int.__repr__(value))
     elif isinstance(value, float):
         parts.append(_number(value))
     elif isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError("the names in a JSON object are strings")
         parts.append("{")
         for position, key in enumerate(sorted(value, key=_utf16)):
             parts.append("," if position else "")
@@ -66,6 +68,8 @@ def _write(value: Any, parts: list[str]) -> None:
             parts.append("," if position else "")
             _write(item, parts)
         parts.append("]")
+    elif isinstance(value, BaseModel):
+        _write(value.model_dump(mode="json"), parts)
     else:
         raise TypeError(f"{type(value).__name__} has no JSON form")
 
@@ -80,13 +84,14 @@ def canonical_json(value: Any) -> bytes:
     Takes what `json` takes, and Pydantic models (as their JSON form).
 
     Raises:
-        ValueError: a number that JSON cannot carry exactly, or a lone surrogate.
+        ValueError: a number that JSON cannot carry exactly, a lone surrogate, or nesting too deep.
         TypeError: something that has no JSON form.
     """
-    if isinstance(value, BaseModel):
-        value = value.model_dump(mode="json")
     parts: list[str] = []
-    _write(value, parts)
+    try:
+        _write(value, parts)
+    except RecursionError:
+        raise ValueError("nested too deep for JSON") from None
     return "".join(parts).encode()
 
 

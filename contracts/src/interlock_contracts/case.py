@@ -1,9 +1,9 @@
 """The case: the request and all that has been decided about it so far."""
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from interlock_contracts.actions import Result
-from interlock_contracts.base import Digest, Model
+from interlock_contracts.base import Digest, Model, Time
 from interlock_contracts.proposal import Proposal
 from interlock_contracts.request import Request
 from interlock_contracts.retrieval import Context
@@ -29,7 +29,7 @@ class Case(Model):
 
     request: Request
     bundle: Digest
-    deadline: AwareDatetime | None = None
+    deadline: Time | None = None
     attempt: int = Field(default=0, ge=0)
     step: int = Field(default=0, ge=0)
     route: Route | None = None

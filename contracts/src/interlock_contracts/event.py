@@ -1,32 +1,25 @@
 """The event envelope: CloudEvents over NATS in binary mode, and as JSON lines in files."""
 
 import json
+import re
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from interlock_contracts.base import MAX_EVENT_BYTES, MAX_REQUEST_BYTES, Model
+from interlock_contracts.base import Model, Time
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.ids import event_id
+from interlock_contracts.reading import ADAPTERS, InvalidEvent, check_address, parse_data
 from interlock_contracts.subjects import Subject, parse_subject
-from interlock_contracts.table import EVENT, EventSpec
+from interlock_contracts.table import EVENT, SERVICES, EventSpec
 
-_ADAPTERS: dict[str, TypeAdapter[Model]] = {
-    spec.name: TypeAdapter(spec.model) for spec in EVENT.values()
-}
-_TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
+__all__ = ["Event", "InvalidEvent", "parse_data", "subject_id"]
 
-
-class InvalidEvent(Exception):
-    """A message that is no event of ours: never retried, kept as a dead letter."""
-
-    def __init__(self, code: FailureCode, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
+_TIME: TypeAdapter[datetime] = TypeAdapter(Time)
+_UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +73,7 @@ class Event:
 
     def body(self) -> bytes:
         """The data as JSON."""
-        return _ADAPTERS[self.subject.event].dump_json(self.data)
+        return ADAPTERS[self.subject.event].dump_json(self.data)
 
     def to_cloudevent(self) -> dict[str, Any]:
         """The event as one CloudEvents JSON object (structured mode), for files and pipes."""
@@ -95,25 +88,32 @@ class Event:
 
     @classmethod
     def from_cloudevent(cls, line: str | bytes) -> Self:
-        """Read one JSON line of `to_cloudevent`; raises `InvalidEvent`."""
+        """Read one JSON line of `to_cloudevent`; raises `InvalidEvent` as `decode` does."""
         try:
             attributes = json.loads(line)
-        except ValueError as error:
-            raise InvalidEvent(FailureCode.MALFORMED_JSON, f"not JSON: {error}") from None
+        except (ValueError, RecursionError) as error:
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else "unreadable"
+            raise InvalidEvent(FailureCode.MALFORMED_JSON, f"not JSON: {reason}") from None
         if not isinstance(attributes, dict) or not isinstance(attributes.get("subject"), str):
             raise InvalidEvent(
                 FailureCode.EVENT_INVALID, "not a CloudEvent: an object with a subject is needed"
             )
-        headers = {f"ce-{k}": v for k, v in attributes.items() if k != "data"}
-        if isinstance(attributes.get("traceparent"), str):
+        data = attributes.pop("data", None)
+        if not all(isinstance(value, str) for value in attributes.values()):
+            raise InvalidEvent(FailureCode.EVENT_INVALID, "a CloudEvents attribute is no string")
+        headers = {f"ce-{name}": value for name, value in attributes.items()}
+        if "traceparent" in attributes:
             headers["traceparent"] = attributes["traceparent"]
-        event = cls.decode(
-            attributes["subject"], headers, json.dumps(attributes.get("data")).encode()
-        )
+        # As compact as the wire form, so that the same limit of bytes holds. Lone surrogates
+        # pass here and are refused as malformed JSON by the reader of the data.
+        body = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        event = cls.decode(attributes["subject"], headers, body.encode(errors="surrogatepass"))
         logged_at, sequence = attributes.get("loggedat"), attributes.get("sequence")
+        if sequence is not None and not re.fullmatch("[0-9]{1,20}", sequence):
+            raise InvalidEvent(FailureCode.EVENT_INVALID, "sequence is no number")
         return replace(
             event,
-            logged_at=None if logged_at is None else _time(str(logged_at)),
+            logged_at=None if logged_at is None else _time(logged_at),
             sequence=None if sequence is None else int(sequence),
         )
 
@@ -129,7 +129,9 @@ class Event:
     ) -> Self:
         """Read an event off the wire, checking everything that can be checked of it alone.
 
-        A producer's request needs no CloudEvents headers; its id then follows from its subject.
+        What comes from outside (a producer, a reviewer, an operator) needs no CloudEvents
+        headers, and its id always follows from its subject: an id that a sender used twice
+        would make the broker drop what follows from the second event as a duplicate.
 
         Raises:
             InvalidEvent: with the code and the reason; never with the content itself.
@@ -143,19 +145,21 @@ class Event:
             raise InvalidEvent(FailureCode.EVENT_UNKNOWN, f"no event is called {address.event!r}")
         headers = headers or {}
         stated = headers.get("ce-type", spec.type)
-        if stated != spec.type:
+        if stated != spec.type or headers.get("ce-specversion", "1.0") != "1.0":
             raise InvalidEvent(
-                FailureCode.VERSION_UNSUPPORTED, f"{stated} is not supported; {spec.type} is"
+                FailureCode.VERSION_UNSUPPORTED,
+                f"{stated[:64]!r} is not supported; {spec.type!r} in CloudEvents 1.0 is",
             )
         data = parse_data(spec, body)
-        _check_address(address, data)
+        check_address(address, data)
         time = headers.get("ce-time")
+        stated_id = headers.get("ce-id") if spec.owner in SERVICES else None
         return cls(
             subject=address,
             data=data,
-            id=headers.get("ce-id") or event_id("", "producer", spec.name, subject),
+            id=stated_id or subject_id(address),
             source=headers.get("ce-source", f"/{spec.owner}"),
-            time=_time(time) if time else logged_at or _time("1970-01-01T00:00:00Z"),
+            time=_time(time) if time else logged_at or _UNKNOWN_TIME,
             cause=headers.get("ce-cause"),
             bundle=headers.get("ce-bundle"),
             traceparent=headers.get("traceparent"),
@@ -164,56 +168,14 @@ class Event:
         )
 
 
-def parse_data(spec: EventSpec, body: bytes) -> Model:
-    """Validate the JSON body of one event; raises `InvalidEvent`."""
-    limit = MAX_REQUEST_BYTES if spec.name == "request" else MAX_EVENT_BYTES
-    if len(body) > limit:
-        raise InvalidEvent(
-            FailureCode.OVERSIZE, f"{len(body):,} bytes; a {spec.name} has at most {limit:,}"
-        )
-    try:
-        return _ADAPTERS[spec.name].validate_json(body)
-    except ValidationError as error:
-        raise InvalidEvent(*_explain(error)) from None
-
-
-def _explain(error: ValidationError) -> tuple[FailureCode, str]:
-    """Say what is wrong without repeating the content, which may be private."""
-    details = error.errors(include_url=False, include_input=False, include_context=False)
-    code = FailureCode.EVENT_INVALID
-    first = details[0]
-    if first["type"] == "json_invalid":
-        code = FailureCode.MALFORMED_JSON
-    elif first["type"] in ("string_too_long", "too_long"):
-        code = FailureCode.OVERSIZE
-    elif "text" in first["loc"] and first["type"] == "value_error":
-        code = FailureCode.TEXT_INVALID
-    reasons = [
-        f"{'.'.join(map(str, detail['loc'])) or 'body'}: {detail['msg']}" for detail in details[:5]
-    ]
-    more = f" (and {len(details) - 5} more)" if len(details) > 5 else ""
-    return code, "; ".join(reasons) + more
-
-
-def _check_address(address: Subject, data: Model) -> None:
-    """What an event says of itself must agree with the subject it came in on."""
-    request = data.request if isinstance(data, Case) else data
-    tenant = getattr(request, "tenant", None)
-    if tenant is not None and tenant != address.tenant:
-        raise InvalidEvent(
-            FailureCode.TENANT_BOUNDARY,
-            f"the body says tenant {tenant!r}, the subject says {address.tenant!r}",
-        )
-    request_id = getattr(request, "request_id", None)
-    if request_id is not None and request_id != address.request_id:
-        raise InvalidEvent(
-            FailureCode.EVENT_INVALID,
-            f"the body says request_id {request_id!r}, the subject says {address.request_id!r}",
-        )
+def subject_id(subject: Subject) -> str:
+    """The id of an event from outside, known or not. A replay in another cell has the same."""
+    owner = EVENT[subject.event].owner if subject.event in EVENT else "unknown"
+    return event_id("", str(owner), subject.event, str(subject).removeprefix(f"{subject.cell}."))
 
 
 def _time(text: str) -> datetime:
     try:
-        return _TIME.validate_python(text, strict=False)
+        return _TIME.validate_json(json.dumps(text))
     except ValidationError:
         raise InvalidEvent(FailureCode.EVENT_INVALID, "time is not an RFC 3339 time") from None

@@ -4,6 +4,7 @@ Retired codes stay in `RETIRED` and are never given a new meaning.
 """
 
 from enum import StrEnum
+from typing import Self
 
 from pydantic import model_validator
 
@@ -111,6 +112,80 @@ AREA_OF: dict[FailureCode, FailureArea] = _areas()
 """The area of every code; the codes above are listed area by area."""
 
 
+MEANING: dict[FailureCode, str] = {
+    FailureCode.NOTHING_INDEXED: (
+        "The tenant's index holds no documents of the sources the intent may use."
+    ),
+    FailureCode.FILTERED_OUT: (
+        "Documents match, but the principal lacks a scope for every one of them."
+    ),
+    FailureCode.NOT_RETRIEVED: "What was wanted is in the index, but no ranking found it.",
+    FailureCode.RANKED_OUT: "What was wanted was found, but ranked below what the context holds.",
+    FailureCode.OUT_OF_SCOPE: "The request is none the feature is meant for.",
+    FailureCode.INTENT_AMBIGUOUS: "Two intents fit the request about equally well.",
+    FailureCode.ROLE_NOT_ALLOWED: "The principal's role may not have this intent.",
+    FailureCode.REQUEST_BLOCKED: "A rule of the bundle refuses this kind of request outright.",
+    FailureCode.TOOL_UNKNOWN: "No tool of that name is in the bundle.",
+    FailureCode.TOOL_NOT_ALLOWED: "The tool exists, but not for this route, role or scope.",
+    FailureCode.ARGUMENTS_INVALID: "The arguments do not fit the tool's schema.",
+    FailureCode.ARGUMENT_UNGROUNDED: (
+        "An argument's value has no source that the tool contract accepts."
+    ),
+    FailureCode.FACT_UNAVAILABLE: (
+        "A fact the gate needs could not be fetched from its system of record."
+    ),
+    FailureCode.SEQUENCE_VIOLATION: "The tool was called out of the order its contract asks for.",
+    FailureCode.GRANT_INVALID: "The grant's signature, tenant, tool or arguments do not hold.",
+    FailureCode.GRANT_EXPIRED: "The grant came to the executor after its expiry.",
+    FailureCode.APPROVAL_DENIED: "A person said no to the action.",
+    FailureCode.APPROVAL_EXPIRED: "Nobody decided before the expiry, which counts as no.",
+    FailureCode.APPROVAL_MISMATCH: "The decision is about another digest than the action's.",
+    FailureCode.TOOL_FAILED: "The tool answered with an error; the effect did not happen.",
+    FailureCode.TOOL_TIMEOUT: "The tool did not answer in its time.",
+    FailureCode.EFFECT_IN_DOUBT: "Whether the effect landed is unknown; a person has to look.",
+    FailureCode.TURNS_EXHAUSTED: "The request used up the turns of its budget.",
+    FailureCode.OUTPUT_MALFORMED: (
+        "The model's output could not be read as an answer or tool calls."
+    ),
+    FailureCode.CITATION_MISSING: (
+        "A statement has no citation where the output contract asks for one."
+    ),
+    FailureCode.CITATION_NOT_RETRIEVED: (
+        "A citation names something that was not retrieved for this request."
+    ),
+    FailureCode.QUOTE_NOT_IN_SOURCE: "A quote does not stand verbatim in what it cites.",
+    FailureCode.VALUE_NOT_IN_SOURCE: (
+        "A number, date or identifier of a statement is in none of its sources."
+    ),
+    FailureCode.LENGTH_EXCEEDED: "The answer is longer than the output contract allows.",
+    FailureCode.FORBIDDEN_CONTENT: "The answer holds what the output contract forbids.",
+    FailureCode.REPAIRS_EXHAUSTED: "The proposal was still wrong after the last repair.",
+    FailureCode.POLICY_FORBIDS: "A policy denies the action, or none permits it.",
+    FailureCode.POLICY_ERROR: "A policy could not be evaluated, which counts as a denial.",
+    FailureCode.TENANT_BOUNDARY: "Something of one tenant turned up in another's request.",
+    FailureCode.SCOPE_MISSING: "The principal lacks a scope that what it asks for needs.",
+    FailureCode.UNTRUSTED_INSTRUCTION: "Words in untrusted content tried to drive an action.",
+    FailureCode.REQUESTER_IS_APPROVER: "The person who decided is the one who asked.",
+    FailureCode.MALFORMED_JSON: "The body is not JSON.",
+    FailureCode.EVENT_INVALID: (
+        "The body is JSON, but not what the event's schema says, or not what its subject says."
+    ),
+    FailureCode.EVENT_UNKNOWN: "No event of that name is in the table.",
+    FailureCode.VERSION_UNSUPPORTED: "The event is of a version this installation does not read.",
+    FailureCode.SUBJECT_INVALID: (
+        "The subject is not cell, event, tenant, request and step, with a tail where one is due."
+    ),
+    FailureCode.OVERSIZE: "The event, or a text or list in it, is larger than allowed.",
+    FailureCode.TEXT_INVALID: "A text is blank, or holds characters that are not allowed in text.",
+    FailureCode.DEADLINE_EXCEEDED: "The time the producer or the bundle allows was over.",
+    FailureCode.BUNDLE_UNKNOWN: "The bundle the request is pinned to is not at hand.",
+    FailureCode.MODEL_UNAVAILABLE: "No model of the route could be reached.",
+    FailureCode.STAGE_FAILED: "The stage failed in a way nobody foresaw.",
+    FailureCode.RETRIES_EXHAUSTED: "The stage failed on the last attempt as on those before.",
+}
+"""What each code means, in one line; docs/failures.md is made of it."""
+
+
 class Failure(Model):
     """One failure, as it is written into verdicts, answers, results and dead letters."""
 
@@ -119,7 +194,7 @@ class Failure(Model):
     message: CleanText
 
     @model_validator(mode="after")
-    def _area_fits_code(self) -> "Failure":
+    def _area_fits_code(self) -> Self:
         if AREA_OF[self.code] is not self.area:
             raise ValueError(f"{self.code} belongs to {AREA_OF[self.code]}, not to {self.area}")
         return self

@@ -1,10 +1,8 @@
 """What a model wants: never an authority."""
 
-from typing import Any
-
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Digest, Model, Token
+from interlock_contracts.base import CleanText, Digest, JsonObject, Model, Token
 
 
 class Citation(Model):
@@ -29,7 +27,7 @@ class ToolCall(Model):
     """A tool the model wants to run. Nothing here has been checked."""
 
     tool: CleanText
-    arguments: dict[str, Any]
+    arguments: JsonObject
 
 
 class ModelRecord(Model):

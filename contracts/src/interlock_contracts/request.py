@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
-from interlock_contracts.base import CleanText, Model, Name, RequestId, RequestText, Token
+from interlock_contracts.base import CleanText, Model, Name, RequestId, RequestText, Time, Token
 
 Role = Literal["user", "assistant"]
 
@@ -38,6 +38,6 @@ class Request(Model):
     text: RequestText
     history: tuple[Turn, ...] = Field(default=(), max_length=64)
     channel: Token = "api"
-    deadline: AwareDatetime | None = None
+    deadline: Time | None = None
     consent: bool = False
     locale: CleanText = "en"

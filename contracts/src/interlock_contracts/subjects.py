@@ -34,10 +34,10 @@ def parse_subject(text: str) -> Subject:
     """
     tokens = text.split(".")
     if len(tokens) not in (5, 6):
-        raise ValueError(f"{text!r} has {len(tokens)} tokens; a subject has five or six")
+        raise ValueError(f"the subject has {len(tokens)} tokens; five or six are needed")
     for token in tokens:
         if not TOKEN.fullmatch(token):
-            raise ValueError(f"token {token!r} of {text!r} is not [A-Za-z0-9_-]{{1,64}}")
+            raise ValueError(f"token {token[:64]!r} of the subject is not [A-Za-z0-9_-]{{1,64}}")
     return Subject(*tokens)
 
 

@@ -11,11 +11,11 @@ decides at run time is that data, never this code.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from interlock_contracts.base import CleanText, Model, Token
+from interlock_contracts.base import CleanText, JsonObject, Model, Token
 from interlock_contracts.routing import Risk
 from interlock_contracts.verdict import Origin
 
@@ -49,7 +49,9 @@ class ToolSpec(Model):
     """A tool contract as data: what the gate, the generator and the executors go by.
 
     `accepts` says per argument which origins are fine; an argument that is not named accepts
-    `SAFE_ORIGINS`. `recovery` says what is done when a call's outcome is unknown.
+    `SAFE_ORIGINS`. `recovery` says what is done when a call's outcome is unknown. `returns` is
+    the JSON Schema of what the tool returns; policies may read a fact only as far as it is
+    declared there.
     """
 
     name: Token
@@ -57,7 +59,8 @@ class ToolSpec(Model):
     effect: EffectKind
     risk: Risk
     recovery: Recovery
-    parameters: dict[str, Any]
+    parameters: JsonObject
+    returns: JsonObject | None = None
     roles: tuple[Token, ...] = ()
     scopes: tuple[Token, ...] = ()
     accepts: dict[str, tuple[Origin, ...]] = {}
@@ -80,13 +83,15 @@ def tool(
     scopes: Sequence[str] = (),
     accepts: Mapping[str, Sequence[str]] | None = None,
     facts: Sequence[FactSpec] = (),
+    returns: type[BaseModel] | None = None,
     summary: str = "",
     timeout_ms: int = 10_000,
 ) -> Callable[[ArgumentsT], ArgumentsT]:
     """Declare what is true of a tool; the decorated model describes its arguments.
 
     `recovery` defaults to `operator` for writes (a person looks when an outcome is unknown)
-    and to `idempotent` for reads.
+    and to `idempotent` for reads. `returns` is a model of what the tool returns: needed where
+    policies judge by it as a fact.
     """
 
     def declare(arguments: ArgumentsT) -> ArgumentsT:
@@ -104,6 +109,7 @@ def tool(
                 scopes=tuple(scopes),
                 accepts={k: tuple(map(Origin, v)) for k, v in (accepts or {}).items()},
                 facts=tuple(facts),
+                returns=returns.model_json_schema(mode="serialization") if returns else None,
                 summary=summary,
                 timeout_ms=timeout_ms,
             ),

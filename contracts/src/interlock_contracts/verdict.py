@@ -1,11 +1,10 @@
 """What the contract-validator decided of a proposal."""
 
 from enum import StrEnum
-from typing import Any
 
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Digest, Model, Name, Score, Token
+from interlock_contracts.base import CleanText, Digest, Json, JsonObject, Model, Name, Score, Token
 from interlock_contracts.failures import AREA_OF, Failure, FailureCode
 
 
@@ -63,8 +62,8 @@ class Fact(Model):
 
     name: Token
     tool: Token
-    arguments: dict[str, Any]
-    value: Any = None
+    arguments: JsonObject
+    value: Json = None
     error: CleanText | None = None
 
 
@@ -85,7 +84,7 @@ class ActionVerdict(Model):
 
     action: Token
     tool: CleanText
-    arguments: dict[str, Any]
+    arguments: JsonObject
     decision: Decision
     digest: Digest
     provenance: tuple[Provenance, ...] = ()
