@@ -1,0 +1,206 @@
+"""Who may do what on the broker, derived from the event table.
+
+Every user gets an account of its own, and what it may publish is imported into that account
+from the log's. Publish permissions alone would not hold: a broker checks the subject of a
+message, not its reply subject, and JetStream sends its answer (a stored body included) wherever
+the reply subject points. In a shared account a producer could so have its own request's body
+stored as a reviewer's decision. In an account of its own such a reply goes nowhere.
+"""
+
+from dataclasses import dataclass
+
+from interlock.runtime.broker.topology import (
+    REPLAY_CELL,
+    Durable,
+    Topology,
+    durables,
+    executor_user,
+    stream_name,
+)
+from interlock_contracts.table import (
+    EVENT,
+    EVENTS,
+    FACT_SUBJECT,
+    STAGES,
+    Actor,
+    EventSpec,
+    consumed_by,
+    published_by,
+)
+
+PROVISIONER = "provisioner"
+REPLAY = "replay"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """One user of the broker.
+
+    `publish` and `subscribe` are the only subjects it may use beside its own inbox, all of them
+    in the log's account. `asks` and `answers` are request-reply subjects between a user and the
+    executors, not on the log. The `trusted` provisioner lives in the log's account itself.
+    """
+
+    name: str
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
+    answers: tuple[str, ...] = ()
+    trusted: bool = False
+
+    @property
+    def inbox(self) -> str:
+        """The prefix of its inboxes."""
+        return inbox_prefix(self.name)
+
+
+def inbox_prefix(user: str) -> str:
+    """The only inbox prefix this user may subscribe to."""
+    return f"_INBOX_{user}"
+
+
+def barrier_subject(user: str) -> str:
+    """Where nobody listens: a request there returns once all sent before it was dealt with."""
+    return f"{inbox_prefix(user)}.barrier"
+
+
+def producer_user(tenant: str) -> str:
+    """The name of a tenant's producer."""
+    return f"{Actor.PRODUCER}-{tenant}"
+
+
+def reviewer_user(tenant: str) -> str:
+    """The name of a tenant's reviewer."""
+    return f"{Actor.REVIEWER}-{tenant}"
+
+
+def users(topology: Topology) -> tuple[User, ...]:
+    """Every user of this installation, with its least privilege."""
+    standing = {durable.name: durable for durable in durables(topology)}
+    found = [_stage(topology, standing[actor], actor) for actor in STAGES]
+    found.append(User(Actor.AUDIT_SINK.value, _consuming(topology.stream, Actor.AUDIT_SINK.value)))
+    found.extend(
+        _further_executor(topology, executor_user(name), tools)
+        for name, tools in topology.executors.items()
+    )
+    for tenant in topology.tenants:
+        found.append(_outsider(topology, Actor.PRODUCER, tenant))
+        found.append(_outsider(topology, Actor.REVIEWER, tenant))
+    found.append(_operator(topology))
+    found.append(_replay(topology))
+    found.append(User(PROVISIONER, ("$JS.API.>",), trusted=True))
+    return tuple(found)
+
+
+def _consuming(stream: str, durable: str) -> tuple[str, ...]:
+    """What a pull consumer's owner must be able to send: fetch, ask about it, acknowledge."""
+    return (
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}",
+        f"$JS.API.CONSUMER.INFO.{stream}.{durable}",
+        f"$JS.ACK.{stream}.{durable}.>",
+    )
+
+
+def _read_all(stream: str) -> str:
+    """Reads of any message, answered by the stream's leader."""
+    return f"$JS.API.STREAM.MSG.GET.{stream}"
+
+
+def _read(stream: str, subjects: tuple[str, ...]) -> tuple[str, ...]:
+    """Reads of the last message of a subject, for these subjects only."""
+    return tuple(f"$JS.API.DIRECT.GET.{stream}.{subject}" for subject in subjects)
+
+
+def _outputs(cell: str, actor: Actor, stage: str, tools: tuple[str, ...]) -> tuple[str, ...]:
+    """The subjects a stage publishes: dead letters as itself, a tool's events for its tools."""
+    tails = {"tool": tools, "stage": (stage,)}
+    return tuple(
+        spec.subject(cell, tail=tail)
+        for spec in published_by(actor)
+        for tail in (tails.get(spec.tail, ("*",)) if spec.tail else ("*",))
+    )
+
+
+def _facts(cell: str, tools: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{cell}.{FACT_SUBJECT}.*.{tool}" for tool in tools)
+
+
+def _stage(topology: Topology, durable: Durable, actor: Actor) -> User:
+    executes = actor is Actor.TOOL_EXECUTOR
+    tools = (topology.tools or ("*",)) if executes else ("*",)
+    gate = actor is Actor.CONTRACT_VALIDATOR
+    return User(
+        actor.value,
+        (
+            *_outputs(topology.cell, actor, actor.value, tools),
+            *_consuming(topology.stream, durable.name),
+            _read_all(topology.stream),
+        ),
+        asks=_facts(topology.cell, ("*",)) if gate else (),
+        answers=_facts(topology.cell, tools) if executes else (),
+    )
+
+
+def _further_executor(topology: Topology, user: str, tools: tuple[str, ...]) -> User:
+    """As the in-house executor, for its tools; it reads its own subjects, not the whole log."""
+    cell = topology.cell
+    readable = (
+        *(EVENT[name].subject(cell, tail=t) for name in _EXECUTOR_READS for t in tools),
+        EVENT["dead"].subject(cell, tail=user),
+    )
+    return User(
+        user,
+        (
+            *_outputs(cell, Actor.TOOL_EXECUTOR, user, tools),
+            *_consuming(topology.stream, user),
+            *_read(topology.stream, readable),
+        ),
+        answers=_facts(cell, tools),
+    )
+
+
+_EXECUTOR_READS = ("approved", "reserved", "result")
+
+
+def _outsider(topology: Topology, actor: Actor, tenant: str) -> User:
+    """A producer or reviewer: its tenant's events, live and already logged."""
+
+    def below(spec: EventSpec) -> str:
+        return f"{topology.cell}.{spec.name}.{tenant}.>"
+
+    incoming = tuple(below(spec) for spec in consumed_by(actor))
+    written = tuple(below(spec) for spec in published_by(actor))
+    outgoing = tuple(spec.subject(topology.cell, tenant) for spec in published_by(actor))
+    name = producer_user(tenant) if actor is Actor.PRODUCER else reviewer_user(tenant)
+    return User(
+        name, (*outgoing, *_read(topology.stream, (*incoming, *written))), subscribe=incoming
+    )
+
+
+def _operator(topology: Topology) -> User:
+    """Reads the log and the state of streams and consumers; orders retries and discards."""
+    stream = topology.stream
+    return User(
+        Actor.OPERATOR.value,
+        (
+            *(spec.subject(topology.cell) for spec in published_by(Actor.OPERATOR)),
+            _read_all(stream),
+            f"$JS.API.STREAM.INFO.{stream}",
+            f"$JS.API.CONSUMER.LIST.{stream}",
+            f"$JS.API.CONSUMER.INFO.{stream}.*",
+        ),
+        subscribe=tuple(spec.subject(topology.cell) for spec in EVENTS),
+    )
+
+
+def _replay(topology: Topology) -> User:
+    """Reads the live log; publishes into its own cell only."""
+    own = stream_name(REPLAY_CELL)
+    return User(
+        REPLAY,
+        (
+            *(spec.subject(REPLAY_CELL) for spec in EVENTS),
+            *(_read_all(stream) for stream in (topology.stream, own)),
+            *(f"$JS.API.STREAM.INFO.{stream}" for stream in (topology.stream, own)),
+        ),
+    )

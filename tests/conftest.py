@@ -1,0 +1,24 @@
+"""Fixtures that every kind of test may use. A missing nats-server is a failure, not a skip."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.support.broker import running_broker
+
+from interlock.runtime.broker.server import EmbeddedBroker
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedBroker]:
+    """A provisioned broker for tests that get along with each other's events."""
+    async with running_broker(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest_asyncio.fixture
+async def fresh_broker(tmp_path: Path) -> AsyncIterator[EmbeddedBroker]:
+    """A provisioned broker of the test's own, to be killed, filled or reconfigured."""
+    async with running_broker(tmp_path) as running:
+        yield running
