@@ -1,0 +1,1 @@
+"""The retriever: finds what an answer may rest on, and records how."""

@@ -1,0 +1,53 @@
+"""From ranked lists to the passages that are kept. Pure, and the same on every engine."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from interlock.bundles.model import RetrievalSpec
+from interlock_contracts.retrieval import Dropped, Hit, Ranking
+
+DECIMALS = 6
+"""Fused scores are rounded to this, so that equal sums are equal and events stay small."""
+
+FUSED = "fused"
+"""The name of the fused list among a record's rankings."""
+
+
+def fuse(legs: Sequence[Ranking], weights: Mapping[str, float], limit: int) -> Ranking:
+    """One list of scores in 0..1: the weighted sum of the legs' min-max normalised scores.
+
+    A leg's best becomes 1 and its last 0; a leg that returned fewer than `limit` is counted
+    from 0, since nothing was cut off below its last. Equal scores are ordered by id.
+    """
+    scores: dict[str, float] = {}
+    for leg in legs:
+        if not leg.hits:
+            continue
+        top, last = leg.hits[0].score, leg.hits[-1].score
+        low = last if len(leg.hits) >= limit and last < top else 0.0
+        for hit in leg.hits:
+            share = weights[leg.step] * (hit.score - low) / (top - low)
+            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + share
+    ordered = sorted((-round(score, DECIMALS), chunk_id) for chunk_id, score in scores.items())
+    return Ranking(step=FUSED, hits=tuple(Hit(chunk_id=name, score=-low) for low, name in ordered))
+
+
+def keep(fused: Ranking, spec: RetrievalSpec) -> tuple[list[Hit], list[Dropped]]:
+    """The best `spec.limit`, no more than `spec.per_document` of one document; and the rest."""
+    kept: list[Hit] = []
+    dropped: list[Dropped] = []
+    of_document: Counter[str] = Counter()
+    for hit in fused.hits:
+        document = hit.chunk_id.rpartition("#")[0]
+        if hit.score < spec.min_score:
+            reason = "min_score"
+        elif len(kept) >= spec.limit:
+            reason = "limit"
+        elif of_document[document] >= spec.per_document:
+            reason = "per_document"
+        else:
+            kept.append(hit)
+            of_document[document] += 1
+            continue
+        dropped.append(Dropped(chunk_id=hit.chunk_id, reason=reason))
+    return kept, dropped

@@ -1,0 +1,137 @@
+"""The port `Index`: what a retrieval engine does for us, and nothing more.
+
+Engines filter and score; ids, weights, fusion and order are ours (`keywords`, `fusion`), so
+that every engine gives the same answer. An index is filled once, under an identity, and then
+only read; changed documents make another index beside it.
+"""
+
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interlock.retriever import keywords
+from interlock.retriever.documents import CHUNKER, Passage
+from interlock_contracts.canonical import digest
+from interlock_contracts.retrieval import Hit, Ranking
+
+LAYOUT = 1
+"""Part of the identity of an index: what is stored, and where."""
+
+KEYWORD, DENSE = "keyword", "dense"
+"""The names of the two legs, and of the engine's two vectors."""
+
+FIELDS = ("tenant", "source", "scopes")
+"""What is filtered by, and so indexed by the engine."""
+
+DECIMALS = 5
+"""Scores are rounded to this: the rest is 32-bit noise that an engine may give otherwise."""
+
+_POINTS = uuid.UUID("6f1c3a52-7d0e-5d0c-9a58-2f1f6f0b7a11")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A passage with its vectors; `dense` is all zeros for a text that has no vector."""
+
+    passage: Passage
+    dense: NDArray[np.float32]
+    keyword: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is looked for, in every form an engine may want it; a leg without a form is empty."""
+
+    text: str
+    dense: NDArray[np.float32] | None
+    keyword: Mapping[int, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many passages there are of a tenant's sources, and how many may be read of them."""
+
+    indexed: int
+    readable: int
+
+
+class Index(Protocol):
+    """One collection of passages. Who asks must say for whom: there are no defaults.
+
+    A passage may be read by those who hold all of its scopes. That and the tenant are part of
+    the engine's own query, and so is the population that document frequencies are taken over:
+    what may not be read has no influence, not even on the order.
+    """
+
+    @property
+    def identity(self) -> str:
+        """A digest that changes whenever the same query could give another result."""
+
+    async def upsert(self, entries: Sequence[Entry]) -> None:
+        """Store passages; one that is there already (same id) is replaced."""
+
+    async def search(
+        self,
+        query: Query,
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+        limit: int,
+    ) -> tuple[Ranking, ...]:
+        """The best `limit` of each leg, ordered by (-score, id); only scores above 0."""
+
+    async def fetch(
+        self,
+        chunk_ids: Collection[str],
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+    ) -> dict[str, Passage]:
+        """These passages by id; what may not be read is left out."""
+
+    async def coverage(
+        self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
+    ) -> Coverage:
+        """What there is, to tell why nothing was found."""
+
+
+def point_id(chunk_id: str) -> str:
+    """The engine's id of a passage."""
+    return str(uuid.uuid5(_POINTS, chunk_id))
+
+
+def payload(passage: Passage) -> dict[str, Any]:
+    """A passage as the engine stores it."""
+    return {**asdict(passage), "scopes": list(passage.scopes)}
+
+
+def passage(stored: Mapping[str, Any]) -> Passage:
+    """A passage from what the engine stored."""
+    return Passage(**{**stored, "scopes": tuple(stored["scopes"])})
+
+
+def ranking(leg: str, scored: Iterable[tuple[str, float]]) -> Ranking:
+    """One leg in its one right order."""
+    rounded = ((chunk_id, round(score, DECIMALS)) for chunk_id, score in scored)
+    ordered = sorted((-score, chunk_id) for chunk_id, score in rounded if score > 0)
+    return Ranking(step=leg, hits=tuple(Hit(chunk_id=name, score=-low) for low, name in ordered))
+
+
+def index_identity(embedder: str, passages: Iterable[Passage]) -> str:
+    """The identity of an index: how it was made, and of what."""
+    content = sorted(digest(payload(passage)) for passage in passages)
+    return digest(
+        {
+            "layout": LAYOUT,
+            "embedder": embedder,
+            "chunker": CHUNKER,
+            "keywords": [keywords.TOKENIZER, keywords.K1, keywords.B],
+            "content": content,
+        }
+    )

@@ -1,0 +1,121 @@
+"""The retriever's decision: what the answer may rest on, and how it was found."""
+
+import hashlib
+from collections.abc import Sequence
+
+from interlock.retriever.keywords import terms
+from interlock.retriever.search import Search, SearchRequest, SearchResult
+from interlock.runtime.errors import NeverRetry
+from interlock.runtime.stage import Draft, Input
+from interlock_contracts.failures import FailureCode
+from interlock_contracts.request import Request
+from interlock_contracts.retrieval import (
+    Chunk,
+    Context,
+    Dropped,
+    Ranking,
+    RetrievalOutcome,
+    RetrievalRecord,
+)
+
+Capabilities = Search
+"""What the stage needs of the world."""
+
+FOLLOW_UP_TERMS = 3
+"""A text with no more terms than this is taken for a follow-up of the turn before."""
+
+MAX_QUERY_CHARS = 2_000
+"""Of a longer text, beginning and end are searched for."""
+
+
+async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
+    """`route` → `context`: the case with its context.
+
+    A route without sources needs no search. Raises `NeverRetry` for a case without a route.
+    """
+    case = input.case
+    if case.route is None:
+        raise NeverRetry(FailureCode.EVENT_INVALID, "a route event without a route")
+    if case.route.sources:
+        request = SearchRequest(
+            query=query_text(case.request),
+            tenant=case.request.tenant,
+            scopes=tuple(sorted(set(case.request.principal.scopes))),
+            sources=tuple(sorted(set(case.route.sources))),
+            spec=input.bundle.retrieval,
+        )
+        context = to_context(request, await using.search(request))
+    else:
+        context = Context(outcome=RetrievalOutcome.NOT_NEEDED)
+    return [Draft("context", "0", case.model_copy(update={"context": context}))]
+
+
+def query_text(request: Request) -> str:
+    """What is searched for: the text; for a short follow-up, with the user's turn before it."""
+    text = request.text
+    if len(terms(text[:MAX_QUERY_CHARS])) <= FOLLOW_UP_TERMS:
+        before = [turn.text for turn in request.history if turn.role == "user"]
+        text = "\n".join([text, *before[-1:]])
+    if len(text) > MAX_QUERY_CHARS:
+        half = MAX_QUERY_CHARS // 2
+        text = f"{text[:half]}\n{text[-half:]}"
+    return text
+
+
+def to_context(request: SearchRequest, result: SearchResult) -> Context:
+    """The context and its record; what the engine should not have returned goes into neither.
+
+    The engine has filtered already. This check is there for the day it has not: a chunk that
+    fails it is named by a digest only, since even its id is not for the reader of this event.
+    """
+    refused = {
+        chunk.chunk_id: code
+        for chunk in result.chunks
+        if (code := _breach(request, chunk)) is not None
+    }
+    allowed = [chunk for chunk in result.chunks if chunk.chunk_id not in refused]
+    outcome = result.outcome
+    if refused and not allowed:
+        outcome = RetrievalOutcome.FILTERED_OUT
+    withheld = tuple(
+        Dropped(chunk_id=f"withheld-{_short(chunk_id)}", reason=code.value)
+        for chunk_id, code in refused.items()
+    )
+    return Context(
+        outcome=outcome,
+        chunks=tuple(
+            chunk.model_copy(update={"handle": f"c{number}"})
+            for number, chunk in enumerate(allowed, 1)
+        ),
+        record=RetrievalRecord(
+            queries=(request.query,),
+            tenants=(request.tenant,),
+            scopes=request.scopes,
+            sources=request.sources,
+            index=result.index,
+            rankings=_without(result.rankings, refused) if refused else result.rankings,
+            dropped=withheld + result.dropped,
+        ),
+    )
+
+
+def _breach(request: SearchRequest, chunk: Chunk) -> FailureCode | None:
+    if chunk.tenant != request.tenant:
+        return FailureCode.TENANT_BOUNDARY
+    if not set(chunk.scopes) <= set(request.scopes) or chunk.source not in request.sources:
+        return FailureCode.SCOPE_MISSING
+    return None
+
+
+def _without(rankings: tuple[Ranking, ...], refused: dict[str, FailureCode]) -> tuple[Ranking, ...]:
+    return tuple(
+        Ranking(
+            step=ranking.step,
+            hits=tuple(hit for hit in ranking.hits if hit.chunk_id not in refused),
+        )
+        for ranking in rankings
+    )
+
+
+def _short(chunk_id: str) -> str:
+    return hashlib.sha256(chunk_id.encode()).hexdigest()[:16]

@@ -1,0 +1,327 @@
+"""One suite for every engine behind the port `Index`."""
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from qdrant_client import AsyncQdrantClient
+
+from interlock.retriever.documents import Passage
+from interlock.retriever.edge import EdgeIndex
+from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Index, Query
+from interlock.retriever.keywords import passage_weights, query_weights, terms
+from interlock.retriever.qdrant import QdrantIndex
+from interlock_contracts.canonical import digest_bytes
+from interlock_contracts.retrieval import Ranking
+
+# What the client's local mode says whenever it is asked for what only a server has.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+]
+
+IDENTITY = digest_bytes(b"the index under test")
+DIMENSIONS = 8
+WORDS = ("refund", "parcel", "warranty", "A-1001", "battery", "invoice")
+TENANTS, SOURCES, SCOPES = ("acme", "globex"), ("help", "notes"), ("staff", "vip", "c-17")
+
+Opened = Callable[[], AbstractAsyncContextManager[Index]]
+
+
+@asynccontextmanager
+async def edge() -> AsyncIterator[Index]:
+    """An empty embedded index."""
+    with tempfile.TemporaryDirectory() as folder:
+        index = EdgeIndex.create(Path(folder), IDENTITY, DIMENSIONS)
+        yield index
+        index.close()
+
+
+@asynccontextmanager
+async def qdrant() -> AsyncIterator[Index]:
+    """An empty index in the client's local mode."""
+    client = AsyncQdrantClient(":memory:")
+    yield await QdrantIndex.create(client, IDENTITY, DIMENSIONS)
+    await client.close()
+
+
+engines = pytest.mark.parametrize("opened", [edge, qdrant])
+
+
+def vector(text: str) -> NDArray[np.float32]:
+    """A unit vector with positive parts only: everything is similar to everything."""
+    raw = np.frombuffer(hashlib.blake2b(text.encode(), digest_size=DIMENSIONS).digest(), np.uint8)
+    parts = raw.astype(np.float32) + 1
+    return (parts / np.linalg.norm(parts)).astype(np.float32)
+
+
+def entry(
+    name: str,
+    text: str = "refund",
+    *,
+    tenant: str = "acme",
+    source: str = "help",
+    scopes: Collection[str] = (),
+) -> Entry:
+    document = f"{tenant}/{source}/{name}"
+    passage = Passage(
+        chunk_id=f"{document}#1",
+        document_id=document,
+        version=digest_bytes(name.encode()),
+        digest=digest_bytes(text.encode()),
+        tenant=tenant,
+        source=source,
+        trust="trusted",
+        scopes=tuple(sorted(scopes)),
+        title=name,
+        url=None,
+        heading="",
+        text=text,
+    )
+    return Entry(passage, vector(text), passage_weights(terms(text), 4.0))
+
+
+def query(text: str) -> Query:
+    return Query(text, vector(text), query_weights(terms(text)))
+
+
+def ids(ranking: Ranking) -> list[str]:
+    return [hit.chunk_id for hit in ranking.hits]
+
+
+async def ask(
+    index: Index,
+    text: str,
+    *,
+    tenant: str = "acme",
+    scopes: Collection[str] = (),
+    sources: Collection[str] = SOURCES,
+    limit: int = 50,
+) -> dict[str, Ranking]:
+    legs = await index.search(
+        query(text), tenant=tenant, scopes=scopes, sources=sources, limit=limit
+    )
+    return {leg.step: leg for leg in legs}
+
+
+@engines
+async def test_keyword_leg_finds_the_term_and_only_the_term(opened: Opened) -> None:
+    async with opened() as index:
+        await index.upsert([entry("a", "the refund is paid"), entry("b", "the parcel is late")])
+        legs = await ask(index, "Refunds?")
+    assert ids(legs[KEYWORD]) == ["acme/help/a#1"]
+    assert set(ids(legs[DENSE])) == {"acme/help/a#1", "acme/help/b#1"}
+
+
+@engines
+async def test_scores_are_bm25(opened: Opened) -> None:
+    """Against the formula, computed by hand: ln(1 + (N - n + .5) / (n + .5)) · tf-part."""
+    async with opened() as index:
+        await index.upsert([entry("a", "refund refund parcel"), entry("b", "parcel")])
+        legs = await ask(index, "refund")
+    frequency = 2 * 2.2 / (2 + 1.2 * (1 - 0.75 + 0.75 * 3 / 4.0))
+    assert legs[KEYWORD].hits[0].score == pytest.approx(np.log(1 + 1.5 / 1.5) * frequency, rel=1e-5)
+
+
+@engines
+async def test_equal_scores_are_ordered_by_id(opened: Opened) -> None:
+    async with opened() as index:
+        await index.upsert([entry(name) for name in "dbca"])
+        legs = await ask(index, "refund")
+    for leg in legs.values():
+        assert ids(leg) == [f"acme/help/{name}#1" for name in "abcd"]
+
+
+@engines
+async def test_limit_holds_per_leg(opened: Opened) -> None:
+    async with opened() as index:
+        await index.upsert([entry(f"n{number}", f"refund {number}") for number in range(9)])
+        legs = await ask(index, "refund", limit=4)
+    assert [len(leg.hits) for leg in legs.values()] == [4, 4]
+
+
+@engines
+async def test_a_leg_without_a_query_is_empty(opened: Opened) -> None:
+    nothing = Query("", np.zeros(DIMENSIONS, np.float32), {})
+    async with opened() as index:
+        await index.upsert([entry("a")])
+        legs = await index.search(nothing, tenant="acme", scopes=(), sources=SOURCES, limit=5)
+    assert [leg.hits for leg in legs] == [(), ()]
+
+
+@engines
+async def test_a_passage_without_a_vector_is_still_found_by_its_words(opened: Opened) -> None:
+    async with opened() as index:
+        await index.upsert([replace(entry("a"), dense=np.zeros(DIMENSIONS, np.float32))])
+        legs = await ask(index, "refund")
+    assert ids(legs[KEYWORD]) == ["acme/help/a#1"]
+    assert ids(legs[DENSE]) == []
+
+
+@engines
+async def test_upsert_replaces(opened: Opened) -> None:
+    async with opened() as index:
+        await index.upsert([entry("a", "refund")])
+        await index.upsert([entry("a", "parcel")])
+        assert ids((await ask(index, "refund"))[KEYWORD]) == []
+        assert ids((await ask(index, "parcel"))[KEYWORD]) == ["acme/help/a#1"]
+        coverage = await index.coverage(tenant="acme", scopes=(), sources=SOURCES)
+    assert coverage == Coverage(indexed=1, readable=1)
+
+
+@engines
+async def test_a_reader_needs_all_scopes(opened: Opened) -> None:
+    async with opened() as index:
+        await index.upsert([entry("a", scopes=("staff", "vip"))])
+        for held in ((), ("staff",), ("vip",), ("c-17", "staff")):
+            assert ids((await ask(index, "refund", scopes=held))[KEYWORD]) == []
+        assert ids((await ask(index, "refund", scopes=("c-17", "staff", "vip")))[KEYWORD])
+
+
+@engines
+async def test_fetched_passages_are_what_was_stored(opened: Opened) -> None:
+    stored = [entry("a", scopes=("staff",)), entry("b", tenant="globex"), entry("c")]
+    names = [one.passage.chunk_id for one in stored]
+    async with opened() as index:
+        await index.upsert(stored)
+        found = await index.fetch(names, tenant="acme", scopes=("staff",), sources=("help",))
+        assert found == {names[0]: stored[0].passage, names[2]: stored[2].passage}
+        assert await index.fetch([], tenant="acme", scopes=(), sources=("help",)) == {}
+
+
+@engines
+async def test_who_asks_must_say_for_whom(opened: Opened) -> None:
+    async with opened() as index:
+        with pytest.raises(TypeError, match="tenant"):
+            await index.search(query("refund"), scopes=(), sources=SOURCES, limit=5)  # type: ignore[call-arg]  # that is the point
+        with pytest.raises(TypeError, match="scopes"):
+            await index.search(query("refund"), tenant="acme", sources=SOURCES, limit=5)  # type: ignore[call-arg]  # that is the point
+
+
+def scope_sets() -> st.SearchStrategy[frozenset[str]]:
+    return st.frozensets(st.sampled_from(SCOPES))
+
+
+@st.composite
+def corpora(draw: st.DrawFn) -> list[Entry]:
+    count = draw(st.integers(0, 12))
+    return [
+        entry(
+            f"d{number}",
+            " ".join(draw(st.lists(st.sampled_from(WORDS), min_size=1, max_size=5))),
+            tenant=draw(st.sampled_from(TENANTS)),
+            source=draw(st.sampled_from(SOURCES)),
+            scopes=draw(scope_sets()),
+        )
+        for number in range(count)
+    ]
+
+
+async def everything(
+    opened: Opened, corpus: Sequence[Entry], text: str, tenant: str, scopes: frozenset[str],
+    sources: frozenset[str],
+) -> tuple[dict[str, Ranking], set[str], Coverage]:  # fmt: skip
+    """What an index of `corpus` says to this reader, asked in every way there is."""
+    async with opened() as index:
+        await index.upsert(corpus)
+        legs = await ask(index, text, tenant=tenant, scopes=scopes, sources=sources)
+        names = [one.passage.chunk_id for one in corpus]
+        fetched = await index.fetch(names, tenant=tenant, scopes=scopes, sources=sources)
+        coverage = await index.coverage(tenant=tenant, scopes=scopes, sources=sources)
+    return legs, set(fetched), coverage
+
+
+@engines
+@settings(
+    max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(
+    corpus=corpora(),
+    word=st.sampled_from(WORDS),
+    tenant=st.sampled_from(TENANTS),
+    scopes=scope_sets(),
+    sources=st.frozensets(st.sampled_from(SOURCES), min_size=1),
+)
+def test_nobody_reads_or_is_influenced_by_what_is_not_theirs(
+    opened: Opened,
+    corpus: list[Entry],
+    word: str,
+    tenant: str,
+    scopes: frozenset[str],
+    sources: frozenset[str],
+) -> None:
+    """Against a brute-force oracle; and as if the rest of the corpus did not exist."""
+    of_sources = [
+        one
+        for one in corpus
+        if one.passage.tenant == tenant and one.passage.source in sources
+    ]  # fmt: skip
+    readable = [one for one in of_sources if scopes.issuperset(one.passage.scopes)]
+    names = {one.passage.chunk_id for one in readable}
+    matching = {one.passage.chunk_id for one in readable if word in one.passage.text.split()}
+
+    legs, fetched, coverage = asyncio.run(
+        everything(opened, corpus, word, tenant, scopes, sources)
+    )  # fmt: skip
+
+    assert set(ids(legs[DENSE])) == names
+    assert set(ids(legs[KEYWORD])) == matching
+    assert fetched == names
+    assert coverage == Coverage(indexed=len(of_sources), readable=len(readable))
+    alone, _, _ = asyncio.run(everything(opened, readable, word, tenant, scopes, sources))
+    assert legs == alone
+
+
+@engines
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(corpus=corpora(), data=st.data())
+def test_order_does_not_depend_on_how_the_index_was_filled(
+    opened: Opened, corpus: list[Entry], data: st.DataObject
+) -> None:
+    again = data.draw(st.permutations(corpus))
+    words, every = " ".join(WORDS), frozenset(SCOPES)
+    first, second = (
+        asyncio.run(everything(opened, some, words, "acme", every, frozenset(SOURCES)))
+        for some in (corpus, again)
+    )
+    assert first == second
+
+
+async def test_engines_agree() -> None:
+    """The same order everywhere; scores as close as 32-bit floats allow."""
+    texts = ["refund parcel", "refund", "A-1001 invoice battery", "warranty refund invoice"]
+    corpus = [entry(f"d{number}", text) for number, text in enumerate(texts)]
+    answers = []
+    for opened in (edge, qdrant):
+        async with opened() as index:
+            await index.upsert(corpus)
+            answers.append(await ask(index, "refund invoice A-1001"))
+    for leg in (KEYWORD, DENSE):
+        one, other = (answer[leg] for answer in answers)
+        assert ids(one) == ids(other)
+        assert [hit.score for hit in one.hits] == pytest.approx(
+            [hit.score for hit in other.hits], rel=1e-5
+        )
+
+
+async def test_embedded_index_is_the_same_after_reload(tmp_path: Path) -> None:
+    corpus = [
+        entry(f"d{number}", " ".join(WORDS[: 1 + number % 5])) for number in range(230)
+    ]  # fmt: skip
+    index = EdgeIndex.create(tmp_path, IDENTITY, DIMENSIONS)
+    await index.upsert(corpus)
+    index.flush()
+    before = await ask(index, "refund battery", limit=20)
+    index.close()
+    one, other = (EdgeIndex.open(tmp_path, IDENTITY) for _ in range(2))
+    assert await ask(one, "refund battery", limit=20) == before
+    assert await ask(other, "refund battery", limit=20) == before
