@@ -245,6 +245,14 @@ async def test_a_follow_up_keeps_the_intent_of_the_last_user_turn(text: str) -> 
     assert draft.data.route.why[0].reference == "follow-up of an earlier turn"
 
 
+@pytest.mark.parametrize("text", ["thanks!", "ok", "Great, thank you", "yes"])
+async def test_a_courtesy_after_the_work_is_done_does_not_ask_for_it_again(text: str) -> None:
+    history = (turn("user", "Refund $20 of A-1001"), turn("assistant", "Done: $20 are on the way."))
+    assert (await routed(text, history=history)).event == "answer"
+    asked = (history[0], turn("assistant", "Shall I?"))
+    assert intent_of(await routed(text, history=asked)) == "refund"
+
+
 async def test_a_new_subject_does_not_inherit_the_earlier_intent() -> None:
     history = (turn("user", "I want a refund for order A-1001"), turn("assistant", "Done."))
     assert intent_of(await routed("When will my other parcel arrive?", history=history)) == (
@@ -268,6 +276,11 @@ async def test_an_identifier_does_not_change_the_scores(identifier: str) -> None
 def test_identifiers_are_stripped_and_words_are_not() -> None:
     assert plain_words("refund $45.50 on A-1001 now") == ["refund", "on", "now"]
     assert plain_words("a re-order, e-mail it") == ["a", "re", "order", "e", "mail", "it"]
+
+
+@pytest.mark.parametrize("text", ["$" * 100_000, "a-" * 50_000, "a@" * 50_000, "x" * 100_000])
+def test_identifiers_are_found_in_linear_time(text: str) -> None:
+    assert set("".join(plain_words(text))) <= set("ax")
 
 
 async def test_too_small_a_margin_is_ambiguous() -> None:

@@ -32,13 +32,17 @@ MAX_FOLLOW_UP_WORDS = 6
 MAX_REPLY_WORDS = 4
 """Longest short addition ("and to Berlin?"), and longest reply to an assistant's question."""
 
-# Order ids, amounts, dates, mail addresses and links say nothing about the intent.
-_IDENTIFIER = re.compile(r"\S+@\S+|https?://\S+|[#$€£]?\b(?=\w*\d)[\w./,:-]*\w|\b[A-Z]{1,4}-\d\S*")
+# Order ids, amounts, dates, mail addresses and links say nothing about the intent. Looked for
+# word by word, so that no text takes more than linear time.
+_BREAK = re.compile(r'[\s,;()!?"]+')
+_IDENTIFIER = re.compile(r"[@\d]|://")
 _ASSENT = re.compile(
     "yes|yeah|yep|yup|ok|okay|sure|please|do|it|that|this|one|go|ahead|right|correct|confirm|"
     "confirmed|exactly|fine|good|great|alright|absolutely|definitely|thanks|thank|you|i|no|nope|"
     "not|don't|proceed|just|so|the|it's|is|for|me|now"
 )
+_GO = re.compile(r"(?i)\b(?:do (?:it|that|so)|go ahead|proceed)\b")
+_ASKED = re.compile(r"(?i)[?？]|\bconfirm\b")
 _OPENER = re.compile(
     r"(?i)\s*(?:and|also|what about|how about|or|but|then|to|for|yes|no|ok|okay|sure)\b"
 )
@@ -46,7 +50,7 @@ _OPENER = re.compile(
 
 def plain_words(text: str) -> list[str]:
     """The words of `text`, without order ids, amounts, numbers, mail addresses and links."""
-    return words(_IDENTIFIER.sub(" ", text))
+    return words(" ".join(w for w in _BREAK.split(text) if not _IDENTIFIER.search(w)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +188,12 @@ def _may_follow_up(text: str, own: Classification, history: Sequence[Turn]) -> b
     if own.failure is None and own.confidence >= SURE:
         return False
     said = plain_words(text)
+    said_last = history[-1] if history else None
+    asked = said_last is None or said_last.role == "user" or bool(_ASKED.search(said_last.text))
     if all(_ASSENT.fullmatch(word) for word in said):
-        return True
+        # After "Done." a "great, thanks" must not ask for the same thing a second time.
+        return asked or not said or bool(_GO.search(text))
     if _OPENER.match(text):
         return len(said) <= MAX_FOLLOW_UP_WORDS
-    asked = bool(history) and history[-1].role == "assistant" and "?" in history[-1].text
-    return asked and own.failure is not None and len(said) <= MAX_REPLY_WORDS
+    replies = said_last is not None and said_last.role == "assistant" and asked
+    return replies and own.failure is not None and len(said) <= MAX_REPLY_WORDS

@@ -21,13 +21,20 @@ MIN_COVERAGE = 0.4
 KEEP_RATIO = 0.6
 """A further sentence must score at least this share of the best one."""
 
+OTHER_CHUNK_RATIO = 0.8
+"""The same for a sentence of another chunk than the best one's: it repeats words more often
+than it adds something."""
+
 MAX_SENTENCES = 3
 MAX_CHUNKS = 2
 _MAX_SENTENCE_CHARS = 600
 _TITLE_WEIGHT = 0.5
 """A term that only the title or heading above a sentence has counts half."""
 
-_BLOCK = re.compile(r"[^\n]*\S[^\n]*(?:\n(?!\s*(?:[-*+>#|]|\d+[.)]\s))[^\n]*\S[^\n]*)*")
+# A line with words, and the lines that go on with it. Anchored and possessive: linear time.
+_BLOCK = re.compile(
+    r"^[^\S\n]*+\S[^\n]*(?:\n(?![^\S\n]*+(?:[-*+>#|]|\d+[.)]\s))[^\S\n]*+\S[^\n]*)*", re.MULTILINE
+)
 _MARKER = re.compile(r"\s*(?:(?:[-*+>]|\d+[.)])\s+)*")
 _HEADING = re.compile(r"\s*#{1,6}\s+(.*)")
 _RULE = re.compile(r"[\s|:\-=*_]*")
@@ -161,10 +168,13 @@ def _choose(
 ) -> list[tuple[int, int]]:
     """Best first, without repeating what is already said; then in reading order."""
     chosen: list[tuple[int, int]] = []
+    best, home = scored[0][0], scored[0][1]
     for score, at, position, _ in scored:
-        if score < KEEP_RATIO * scored[0][0] or len(chosen) == MAX_SENTENCES:
+        if len(chosen) == MAX_SENTENCES:
             break
         used = {chunk for chunk, _ in chosen}
+        if score < best * (KEEP_RATIO if at == home else OTHER_CHUNK_RATIO):
+            continue
         if at not in used and len(used) == MAX_CHUNKS:
             continue
         mine = read[at][1][position].stems

@@ -68,7 +68,7 @@ def _user_texts(request: ModelRequest) -> list[str]:
 def _act(request: ModelRequest, texts: list[str]) -> Output | None:
     """The calls the user asked for, or the question for what they lack."""
     if _DECLINES.match(texts[0]) and len(texts[0].split()) <= _MAX_DECLINE_WORDS:
-        return _say("All right. Nothing was done.")
+        return _say("All right, I will do nothing further.")
     tool = _tool(request.tools, " ".join(texts[:2]))
     if tool is None:
         return None

@@ -12,6 +12,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import jsonschema_rs
@@ -27,6 +28,9 @@ _MONEY = re.compile(
 _CENTS = re.compile(r"(?i)(?<![-\w.,])(\d+)\s?cents?\b")
 _STOP = re.compile(r"(?<!\bSt)(?<!\bRd)(?<!\bDr)(?<!\bMr)(?<!\bMrs)(?<!\bAve)\.(?=\s|$)|[;!?\n]")
 _COURTESY = re.compile(r"(?i)[\s,]*\b(?:please|instead|thanks|thank you|now|asap)\W*$")
+
+_MAX_MARKERS = 16
+"""So many occurrences of a marker are looked at: a text may consist of nothing else."""
 
 Values = tuple[Any, ...]
 
@@ -132,7 +136,9 @@ def _after(schema: Mapping[str, Any], text: str) -> list[Any]:
         edge = r"\b" if str(marker)[-1:].isalnum() else ""
         found = [
             _COURTESY.sub("", _STOP.split(text[match.end() :], maxsplit=1)[0]).strip(" ,:\"'“”")
-            for match in re.finditer(rf"(?i)\b{re.escape(marker)}{edge}", text)
+            for match in islice(
+                re.finditer(rf"(?i)\b{re.escape(marker)}{edge}", text), _MAX_MARKERS
+            )
         ]
         # "I want to move it to 12 Elm Street": a name or a number follows the one that counts.
         named = [words for words in found if words[:1].isdigit() or words[:1].isupper()]
