@@ -119,6 +119,9 @@ def test_a_reason_names_the_place_and_counts_the_rest() -> None:
     error = refused(SUBJECT, None, request(**{f"{SECRET}{n}": n for n in range(9)}, text=""))
     assert error.message.startswith("text: the text is empty; *: Extra inputs are not permitted")
     assert error.message.endswith("(and 5 more)")
+    wrong = {"user": 1, "role": 1, "scopes": 1, SECRET: 1}
+    error = refused(SUBJECT, None, request(request_id="?", tenant="?", principal=wrong, text=""))
+    assert error.message.startswith("text: the text is empty; "), "what gave the code is shown"
     error = refused(SUBJECT, None, request(history=turns("fine", f"{SECRET}\x07")))
     assert error.message == (
         f"history.1.text: U+0007 (control character) at offset {len(SECRET)} is not allowed in text"
