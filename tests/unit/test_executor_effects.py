@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock.runtime.errors import RetryLater, UserError
+from interlock.runtime.errors import RetryLater, SlowDown, UserError
 from interlock.sdk import Reconciled, ToolContext, ToolError, ToolExecutor
 from interlock.sdk.effects import MAX_ATTEMPTS, Performer
 from interlock.sdk.outcome import MAX_OUTPUT_BYTES, Outcome
@@ -305,13 +305,16 @@ async def test_a_read_that_fails_did_not_happen_and_reserves_nothing(
     assert world.events == {}
 
 
-async def test_the_same_effect_asked_for_by_two_actions_happens_once() -> None:
+@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
+async def test_the_same_effect_asked_for_by_two_actions_happens_once(name: str) -> None:
     world = World()
-    first, second = grant("pay_once", "1-0"), grant("pay_once", "2-0")
+    first, second = grant(name, "1-0"), grant(name, "2-0")
     outcome = await world.process().perform(first)
+    world.now += timedelta(minutes=1)
     other = world.process()
-    with pytest.raises(RetryLater):
+    with pytest.raises(RetryLater) as later:
         await other.perform(second)
+    assert not isinstance(later.value, SlowDown)  # bounded: the first may have died for good
     world.finish(first, outcome)
     assert await other.perform(second) == outcome
     assert len(world.calls) == 1
@@ -322,9 +325,27 @@ async def test_another_executors_call_is_waited_out(name: str) -> None:
     world = World(after_call=raising(Crash()))
     with pytest.raises(Crash):
         await world.process().perform(grant(name))
-    with pytest.raises(RetryLater) as waits:
+    with pytest.raises(SlowDown) as waits:
         await world.process().perform(grant(name))
     assert waits.value.delay == pytest.approx(11.0)
+
+
+@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
+async def test_another_actions_call_is_waited_for(name: str) -> None:
+    world = World()
+    await world.process().perform(grant(name, "1-0"))
+    with pytest.raises(SlowDown) as waits:
+        await world.process().perform(grant(name, "1-1"))
+    assert waits.value.delay == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
+async def test_an_outcome_whose_result_could_not_be_committed_is_kept(name: str) -> None:
+    world = World()
+    process = world.process()
+    outcome = await process.perform(grant(name))
+    assert await process.perform(grant(name)) == outcome
+    assert len(world.calls) == 1
 
 
 @pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
@@ -350,6 +371,18 @@ async def test_a_reservation_whose_acknowledgement_was_lost_is_still_ours() -> N
         await process.perform(granted)
     world.after_reserve = nothing
     assert (await process.perform(granted)).effect is LANDED
+    assert len(world.calls) == 1
+
+
+async def test_an_unanswered_claim_is_good_for_its_own_action_only() -> None:
+    world = World(after_reserve=raising(TimeoutError()))
+    process = world.process()
+    with pytest.raises(TimeoutError):
+        await process.perform(grant("pay_once", "1-0"))
+    world.after_reserve = nothing
+    with pytest.raises(SlowDown):
+        await process.perform(grant("pay_once", "1-1"))
+    assert (await process.perform(grant("pay_once", "1-0"))).effect is LANDED
     assert len(world.calls) == 1
 
 

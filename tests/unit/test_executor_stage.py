@@ -12,7 +12,7 @@ from interlock.runtime.stage import Draft, Input
 from interlock.sdk import ToolContext, ToolExecutor
 from interlock.sdk.outcome import Outcome, in_doubt
 from interlock.tool_executor.stage import Capabilities, decide
-from interlock_contracts.actions import Effect, Grant, Result
+from interlock_contracts.actions import Effect, Grant, Result, effect_key
 from interlock_contracts.answer import DeadLetter
 from interlock_contracts.base import Model
 from interlock_contracts.canonical import digest, digest_bytes
@@ -51,7 +51,7 @@ def granted(**changes: Any) -> Grant:
         "arguments": arguments,
         "arguments_digest": digest(arguments),
         "action_digest": digest("action"),
-        "effect_key": "e" * 64,
+        "effect_key": effect_key("acme", REQUEST, changes.get("tool", "create_refund"), arguments),
         "bundle": digest("bundle"),
         "requester": "ann",
         "issued_at": NOW,
@@ -97,7 +97,7 @@ async def test_a_grant_is_performed_and_its_result_emitted() -> None:
         action="1-0",
         tool="create_refund",
         effect=Effect.LANDED,
-        effect_key="e" * 64,
+        effect_key=granted().effect_key,
         output={"refund": 1},
     )
     assert performed.verified == [NOW]
@@ -112,6 +112,7 @@ async def test_a_grant_is_performed_and_its_result_emitted() -> None:
         (granted(), {"step": "2-0"}, FailureCode.GRANT_INVALID),
         (granted(), {"tail": "close_account"}, FailureCode.GRANT_INVALID),
         (granted(arguments_digest=digest("other")), {}, FailureCode.GRANT_INVALID),
+        (granted(effect_key="e" * 64), {}, FailureCode.GRANT_INVALID),
     ],
 )
 async def test_a_grant_that_is_not_for_this_runs_nothing(

@@ -5,20 +5,21 @@ an idempotent one is repeated only with the same key, and only so often. Nothing
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 from pydantic import ValidationError
 
-from interlock.runtime.errors import RetryLater, UserError
+from interlock.runtime.errors import RetryLater, SlowDown, UserError
 from interlock.runtime.stage import Log
+from interlock.sdk.call import Call, read, run
 from interlock.sdk.executor import (
     Reconciled,
-    Tool,
     ToolContext,
     ToolError,
     ToolExecutor,
@@ -27,8 +28,6 @@ from interlock.sdk.executor import (
 )
 from interlock.sdk.outcome import (
     Outcome,
-    Unusable,
-    as_json,
     did_not_happen,
     expired,
     in_doubt,
@@ -46,6 +45,9 @@ MAX_ATTEMPTS = 3
 GRACE = timedelta(seconds=10)
 """Added to a tool's timeout before another executor's call counts as over."""
 
+REMEMBERED = 256
+"""How many outcomes a process remembers, in case their results could not be committed."""
+
 START_WITHIN = GRACE / 2
 """A call starts this soon after its claim or not at all; the rest of `GRACE` is clock skew."""
 
@@ -55,15 +57,6 @@ class Reserve(Protocol):
 
     async def __call__(self, reservation: Reservation, subject: Subject, /) -> bool:
         """True: it is ours. False: there was one already. Raises when neither is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """One tool with the arguments and the context of one call."""
-
-    tool: Tool
-    arguments: Any
-    context: ToolContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +99,9 @@ class Performer:
         self._clock = clock
         self._max_attempts = max_attempts
         self._running: set[str] = set()
+        self._done: OrderedDict[str, Outcome] = OrderedDict()
         self._claims = count()
-        self._unanswered: dict[str, _Claim] = {}
+        self._unanswered: dict[tuple[str, str], _Claim] = {}
         self._attempts: dict[str, int] = {}
 
     async def perform(self, grant: Grant) -> Outcome:
@@ -118,17 +112,23 @@ class Performer:
         """
         tool = self._tools[grant.tool]
         context = ToolContext(grant.tenant, grant.request_id, grant.requester, grant.effect_key)
-        call = _Call(tool, parse_arguments(tool, grant.arguments), context)
+        call = Call(tool, parse_arguments(tool, grant.arguments), context)
         if not tool.writes:
-            return expired() if self._is_expired(grant) else await _read(call)
+            return expired() if self._is_expired(grant) else await read(call)
+        done = self._done.get(grant.effect_key)
+        if done is not None:  # the result could not be committed, or is about to be
+            return done
         if grant.effect_key in self._running:
-            raise RetryLater(FailureCode.EFFECT_IN_DOUBT, "the effect is being worked on", 1.0)
+            raise SlowDown(FailureCode.EFFECT_IN_DOUBT, "the effect is being worked on", 1.0)
         self._running.add(grant.effect_key)
         try:
             outcome = await self._write(grant, call)
         finally:
             self._running.discard(grant.effect_key)
         self._attempts.pop(grant.effect_key, None)
+        self._done[grant.effect_key] = outcome
+        if len(self._done) > REMEMBERED:
+            self._done.popitem(last=False)
         return outcome
 
     async def answer_fact(self, request: FactRequest) -> FactReply:
@@ -144,13 +144,14 @@ class Performer:
             return FactReply(error="the arguments do not fit the tool's contract")
         key = effect_key(request.tenant, request.request_id, request.tool, request.arguments)
         context = ToolContext(request.tenant, request.request_id, "", key)
-        outcome = await _read(_Call(tool, arguments, context))
+        outcome = await read(Call(tool, arguments, context))
         if outcome.failure is not None:
             return FactReply(error=outcome.failure.message)
         return FactReply(value=outcome.output)
 
-    async def _write(self, grant: Grant, call: _Call) -> Outcome:
-        claim = self._unanswered.pop(grant.effect_key, None) or self._new_claim(grant)
+    async def _write(self, grant: Grant, call: Call) -> Outcome:
+        asked = (grant.effect_key, grant.action)
+        claim = self._unanswered.pop(asked, None) or self._new_claim(grant)
         try:
             held = None
             if not await self._reserve(claim.reservation, self._subject(grant)):
@@ -158,7 +159,7 @@ class Performer:
         except BaseException:
             # Stored or not, no call was made under this claim. Its name is unique, so we may
             # still make it when the reservation turns out to be this one.
-            self._unanswered[grant.effect_key] = claim
+            self._unanswered[asked] = claim
             raise
         if held is not None and held.data != claim.reservation:
             return await self._take_over(grant, call, held)
@@ -195,7 +196,7 @@ class Performer:
             raise RetryLater(FailureCode.STAGE_FAILED, "the reservation cannot be read")
         return held
 
-    async def _take_over(self, grant: Grant, call: _Call, reserved: Event) -> Outcome:
+    async def _take_over(self, grant: Grant, call: Call, reserved: Event) -> Outcome:
         """Somebody reserved this effect before: find out what came of it."""
         held = reserved.data
         assert isinstance(held, Reservation)  # the event table says so
@@ -207,28 +208,31 @@ class Performer:
             return Outcome(effect=result.effect, output=result.output, failure=result.failure)
         if held.action != grant.action:
             # Its own event is still unacknowledged and recovers it; ours waits for the result.
-            raise RetryLater(
-                FailureCode.EFFECT_IN_DOUBT, "another action has reserved the effect", 1.0
-            )
+            self._wait_out(reserved.logged_at, call, poll=1.0)
+            raise RetryLater(FailureCode.EFFECT_IN_DOUBT, "another action reserved the effect")
         ours = held.executor.rpartition(".")[0] == self._name
         if call.tool.spec.recovery != "idempotent" and not ours:
             self._wait_out(reserved.logged_at, call)
         return await self._recover(call, FailureCode.EFFECT_IN_DOUBT, "the call was cut off")
 
-    def _wait_out(self, reserved_at: datetime | None, call: _Call) -> None:
-        """Until its timeout has passed, the holder's call may still be on its way."""
+    def _wait_out(
+        self, reserved_at: datetime | None, call: Call, poll: float | None = None
+    ) -> None:
+        """Until its timeout has passed, the holder's call may still be on its way.
+
+        Raises `SlowDown`, which is no attempt: this waiting ends by itself.
+        """
         if reserved_at is None:
             return
         over = reserved_at + timedelta(milliseconds=call.tool.spec.timeout_ms) + GRACE
         left = (over - self._clock()).total_seconds()
         if left > 0:
-            raise RetryLater(
-                FailureCode.EFFECT_IN_DOUBT, "another executor may still be calling", left
-            )
+            message = "the effect may still be on its way"
+            raise SlowDown(FailureCode.EFFECT_IN_DOUBT, message, min(left, poll or left))
 
-    async def _first(self, call: _Call) -> Outcome:
+    async def _first(self, call: Call) -> Outcome:
         try:
-            output = await _run(call)
+            output = await run(call)
         except ToolError as error:
             return did_not_happen(FailureCode.TOOL_FAILED, plain(str(error)))
         except TimeoutError:
@@ -241,7 +245,7 @@ class Performer:
             return self._again(call, code, message)
         return await self._recover(call, code, message)
 
-    async def _recover(self, call: _Call, code: FailureCode, message: str) -> Outcome:
+    async def _recover(self, call: Call, code: FailureCode, message: str) -> Outcome:
         """The one place where an unknown outcome is dealt with, as the contract says."""
         if call.tool.spec.recovery == "idempotent":
             return await self._repeat(call)
@@ -249,13 +253,13 @@ class Performer:
             return await self._ask(call)
         return in_doubt(f"{message}; {code}: a person has to look")
 
-    async def _repeat(self, call: _Call) -> Outcome:
+    async def _repeat(self, call: Call) -> Outcome:
         """Call an idempotent tool again with the same key.
 
         A ToolError is no proof here: it says nothing of the earlier call, which may have landed.
         """
         try:
-            return landed(await _run(self._numbered(call)))
+            return landed(await run(self._numbered(call)))
         except TimeoutError:
             code, message = FailureCode.TOOL_TIMEOUT, "a repeated call did not return in time"
         except Exception as error:
@@ -263,7 +267,7 @@ class Performer:
             message = f"a repeated call raised {type(error).__name__}"
         return self._again(call, code, message)
 
-    async def _ask(self, call: _Call) -> Outcome:
+    async def _ask(self, call: Call) -> Outcome:
         """Ask the provider; the tool itself is not called again, whatever the answer."""
         ask = call.tool.reconcile
         assert ask is not None  # the constructor saw to it
@@ -282,7 +286,7 @@ class Performer:
             )
         return in_doubt("the provider cannot say what became of the call")
 
-    def _numbered(self, call: _Call) -> _Call:
+    def _numbered(self, call: Call) -> Call:
         key = call.context.idempotency_key
         context = ToolContext(
             call.context.tenant,
@@ -291,9 +295,9 @@ class Performer:
             key,
             attempt=self._attempts.get(key, 1) + 1,
         )
-        return _Call(call.tool, call.arguments, context)
+        return Call(call.tool, call.arguments, context)
 
-    def _again(self, call: _Call, code: FailureCode, message: str) -> Outcome:
+    def _again(self, call: Call, code: FailureCode, message: str) -> Outcome:
         """Have the event redelivered, so that it is recovered again; a bounded number of times.
 
         Counted in memory: a crash forgets, and the runtime's limit of deliveries still holds.
@@ -304,23 +308,3 @@ class Performer:
             return in_doubt(f"{message}; given up after {tried} attempts")
         self._attempts[key] = tried
         raise RetryLater(code, message)
-
-
-async def _run(call: _Call) -> object:
-    async with asyncio.timeout(call.tool.spec.timeout_ms / 1000):
-        return await call.tool.run(call.arguments, call.context)
-
-
-async def _read(call: _Call) -> Outcome:
-    """A read needs no reservation: whatever goes wrong, nothing happened."""
-    try:
-        output = as_json(await _run(call))
-    except ToolError as error:
-        return did_not_happen(FailureCode.TOOL_FAILED, plain(str(error)))
-    except TimeoutError:
-        return did_not_happen(FailureCode.TOOL_TIMEOUT, "the tool did not return in time")
-    except Unusable as error:
-        return did_not_happen(FailureCode.TOOL_FAILED, str(error))
-    except Exception as error:
-        return did_not_happen(FailureCode.TOOL_FAILED, f"the tool raised {type(error).__name__}")
-    return Outcome(effect=Effect.LANDED, output=output)

@@ -10,7 +10,7 @@ from typing import Any
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input
 from interlock.sdk.outcome import Outcome
-from interlock_contracts.actions import Effect, Grant, Result
+from interlock_contracts.actions import Effect, Grant, Result, effect_key
 from interlock_contracts.answer import DeadLetter
 from interlock_contracts.canonical import digest, digest_bytes
 from interlock_contracts.event import Event
@@ -75,6 +75,9 @@ def _check_grant(grant: Grant, subject: Subject) -> None:
         raise NeverRetry(FailureCode.GRANT_INVALID, "the grant is for another subject")
     if not hmac.compare_digest(digest(grant.arguments), grant.arguments_digest):
         raise NeverRetry(FailureCode.GRANT_INVALID, "the arguments are not those granted")
+    key = effect_key(grant.tenant, grant.request_id, grant.tool, grant.arguments)
+    if grant.effect_key != key:
+        raise NeverRetry(FailureCode.GRANT_INVALID, "the effect key is not that of the call")
 
 
 def _dead(event: Event, reason: Failure) -> Draft:
