@@ -8,7 +8,7 @@ from typing import Any
 from nats.aio.client import Client
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from interlock.runtime.log import stream_name
+from interlock.runtime.broker.topology import stream_name
 
 Check = Callable[[], Awaitable[str | None]]
 """None when all is well, else what is wrong."""

@@ -10,6 +10,7 @@ import nats.errors
 from nats.aio.client import Client
 from pydantic import TypeAdapter
 
+from interlock.runtime.broker.topology import stream_name
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode
@@ -17,11 +18,6 @@ from interlock_contracts.subjects import Subject
 
 _NOT_FOUND = 10037
 _TIME: TypeAdapter[datetime] = TypeAdapter(datetime)
-
-
-def stream_name(cell: str) -> str:
-    """The stream of a cell: its name in capitals."""
-    return cell.upper()
 
 
 class StoredMessage:

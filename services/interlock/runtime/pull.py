@@ -14,7 +14,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from interlock.runtime.log import stream_name
+from interlock.runtime.broker.topology import stream_name
 
 ACK = b"+ACK"
 IN_PROGRESS = b"+WPI"

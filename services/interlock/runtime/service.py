@@ -1,9 +1,9 @@
 """A service: a stage fed from its durable consumer, from connect to graceful drain."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -12,7 +12,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from interlock.runtime import telemetry
-from interlock.runtime.broker.connect import connection_options
+from interlock.runtime.broker.connect import BrokerClient, connect
+from interlock.runtime.broker.credentials import load_credential
 from interlock.runtime.commit import Committer
 from interlock.runtime.health import HealthServer, consumer_info
 from interlock.runtime.log import JetStreamLog
@@ -20,6 +21,8 @@ from interlock.runtime.pull import ConsumerLost, Delivery, PullConsumer
 from interlock.runtime.settings import Settings
 
 WATCH_INTERVAL_S = 2.0
+MAX_UNSENT_BYTES = 64 * 1024 * 1024
+"""How much may wait to be sent while the broker is away, before publishing fails."""
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +36,28 @@ class Connection:
     log: JetStreamLog
     committer: Committer
     settings: Settings
+    health: list[Callable[[], str | None]] = field(default_factory=list)
+    """What else keeps the service from being ready; the wiring adds to it."""
+    closing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What to close once the last message is finished."""
 
 
-Handle = Callable[[Msg, Delivery, PullConsumer], Awaitable[None]]
+class _Broker(NatsBroker):
+    """FastStream over a connection of ours: scoped inboxes, refusals that are errors."""
+
+    def __init__(self, client: BrokerClient) -> None:
+        super().__init__(logger=None, apply_types=False)
+        self._client = client
+
+    async def _connect(self) -> Client:
+        self.config.connect(self._client)
+        return self._client
 
 
-async def _raw(message: Any) -> Msg:
+Handle = Callable[[Msg, Delivery, PullConsumer], Coroutine[Any, Any, None]]
+
+
+async def raw_message(message: Any) -> Msg:
     """FastStream's decoder hook: handlers get the message as it came."""
     raw: Msg = message.raw_message
     return raw
@@ -66,7 +85,6 @@ class Service:
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready: asyncio.Event = asyncio.Event()
         self.pull: PullConsumer | None = None
-        self.loop: Any = None
         self.http_port: int | None = None
 
     async def wait_ready(self) -> None:
@@ -96,19 +114,20 @@ class Service:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
         settings = self.settings
-        broker = NatsBroker(
-            settings.nats_url,
-            **connection_options(settings.credential_of(self.durable), name=self.name),
-            logger=None,
-            apply_types=False,
+        credential = load_credential(settings.credential_of(self.durable))
+        client = await connect(
+            settings.url, credential, self.name, pending_size=MAX_UNSENT_BYTES
         )
-        client = await broker.connect()
+        broker = _Broker(client)
+        await broker.connect()
         committer = Committer(client)
+        log_ = JetStreamLog(client, settings.cell)
+        connection = Connection(client, broker, log_, committer, settings)
         try:
-            yield Connection(
-                client, broker, JetStreamLog(client, settings.cell), committer, settings
-            )
+            yield connection
         finally:
+            for close in connection.closing:
+                await close()
             await committer.close()
             await broker.stop()
 
@@ -136,7 +155,7 @@ class Service:
 
         # One message after the other, because taking one only starts its task: what bounds the
         # number of tasks is the credit, and FastStream's own workers cost twice as much.
-        connection.broker.subscriber(f"{pull.inbox}.>", no_reply=True, decoder=_raw)(take)
+        connection.broker.subscriber(f"{pull.inbox}.>", no_reply=True, decoder=raw_message)(take)
         return pull
 
     async def _serve_health(
@@ -159,9 +178,9 @@ class Service:
             return pull.lost
         if not connection.client.is_connected:
             return "not connected to the broker"
-        halted = getattr(self.loop, "halted", None)
-        if halted is not None:
-            return str(halted)
+        for check in connection.health:
+            if (problem := check()) is not None:
+                return problem
         try:
             info = await consumer_info(connection.client, self.settings.cell, self.durable)
         except Exception as error:

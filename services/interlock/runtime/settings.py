@@ -1,10 +1,10 @@
 """Settings: environment variables `INTERLOCK_*`, checked once, one clear error each."""
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from interlock.runtime.errors import UserError
 from interlock_contracts.base import Token
@@ -17,20 +17,27 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="INTERLOCK_", extra="ignore")
 
-    nats_url: str = "nats://127.0.0.1:4222"
+    nats_url: str | None = Field(
+        default=None, description="the broker; default: the one that runs on <state>"
+    )
     credential: Path | None = Field(
         default=None,
         description="the service's own NKey seed; default: <state>/credentials/<name>.nk",
     )
     cell: Token = "ev"
+    tenants: Annotated[tuple[Token, ...], NoDecode] = ("acme", "globex")
     state: Path = Path(".state")
     bundle: Path = Path("examples/support")
     tools: str = Field(
         default="examples.support.shop:executor", description="module:factory of the tools to run"
     )
+    qdrant_url: str | None = Field(
+        default=None, description="a Qdrant server for the index; default: embedded"
+    )
+    qdrant_api_key: SecretStr | None = None
     capacity: int = Field(default=128, ge=1, le=10_000, description="messages worked on at once")
     ack_wait: float = Field(default=10.0, ge=0.5)
-    max_deliver: int = Field(default=5, ge=1)
+    max_deliver: int = Field(default=8, ge=1)
     retry_delay: float = Field(default=0.5, gt=0, description="first delay; doubles, jittered")
     dead_letters_per_minute: int = Field(
         default=30, ge=1, description="above it the consumer stops instead of emptying the queue"
@@ -43,6 +50,25 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     otlp_endpoint: str | None = Field(default=None, description="OpenTelemetry collector (HTTP)")
     trace_ratio: float = Field(default=1.0, ge=0, le=1)
+
+    @property
+    def url(self) -> str:
+        """The broker's address; raises `UserError` where none is known."""
+        if self.nats_url is not None:
+            return self.nats_url
+        remembered = self.state / "broker" / "port"
+        try:
+            return f"nats://127.0.0.1:{int(remembered.read_text())}"
+        except (OSError, ValueError):
+            raise UserError(
+                f"no broker has run on {self.state}: start one with `interlock up`, "
+                "or set INTERLOCK_NATS_URL"
+            ) from None
+
+    @field_validator("tenants", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.split(",")) if isinstance(value, str) else value
 
     def credential_of(self, user: str) -> Path:
         """Where the seed of `user` is."""

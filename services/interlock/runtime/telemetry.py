@@ -96,9 +96,7 @@ def stage_span(
         yield traceparent
         return
     parent = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
-    with tracer.start_as_current_span(
-        f"{stage} {event}", context=parent, kind=SpanKind.CONSUMER
-    ):
+    with tracer.start_as_current_span(f"{stage} {event}", context=parent, kind=SpanKind.CONSUMER):
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier)
         yield carrier.get("traceparent", traceparent)

@@ -1,0 +1,51 @@
+"""The audit-sink's wiring: every message of the log into the store, then acknowledged."""
+
+import sqlite3
+from datetime import UTC, datetime
+
+import structlog
+from nats.aio.msg import Msg
+
+from interlock.audit_sink.appender import Appender
+from interlock.audit_sink.checkpoint import load_or_create_key
+from interlock.audit_sink.stage import Message, decide
+from interlock.audit_sink.store import AuditStore, SequenceConflict
+from interlock.runtime import telemetry
+from interlock.runtime.loop import nak
+from interlock.runtime.pull import ACK, Delivery, PullConsumer
+from interlock.runtime.service import Connection, Handle
+
+log = structlog.get_logger(__name__)
+
+
+async def wire(connection: Connection) -> Handle:
+    """Open the store; a record is acknowledged when it is on disk."""
+    state = connection.settings.state / "audit"
+    store = AuditStore(state / "audit.sqlite", load_or_create_key(state / "key.pem"))
+    appender = Appender(store)
+    connection.closing.append(appender.aclose)
+
+    async def handle(message: Msg, delivery: Delivery, pull: PullConsumer) -> None:
+        record = decide(
+            Message(
+                message.subject,
+                message.headers or {},
+                message.data,
+                delivery.sequence,
+                datetime.fromtimestamp(delivery.timestamp_ns / 1e9, UTC),
+            )
+        )
+        how = ACK
+        try:
+            await appender.append(record)
+        except SequenceConflict as error:
+            # Never overwritten, never skipped in silence: the stream disagrees with the store.
+            log.exception("audit_conflict", sequence=delivery.sequence, exc_info=error)
+            how = nak(30.0)
+        except sqlite3.Error as error:
+            log.exception("audit_not_stored", sequence=delivery.sequence, exc_info=error)
+            how = nak(1.0)
+        telemetry.EVENTS_IN.labels("audit-sink", record.type.split(".")[1:2] or "raw").inc()
+        await pull.finish(delivery, how)
+
+    return handle

@@ -1,0 +1,67 @@
+"""What the commands share: options, settings, output, connections."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from interlock.runtime import telemetry
+from interlock.runtime.broker.connect import BrokerClient, connect
+from interlock.runtime.broker.credentials import credential_path, load_credential
+from interlock.runtime.log import JetStreamLog
+from interlock.runtime.settings import Settings, load_settings
+
+StateOption = Annotated[
+    Path | None,
+    typer.Option("--state", help="Folder of the installation. [env: INTERLOCK_STATE]"),
+]
+BundleOption = Annotated[
+    Path | None,
+    typer.Option("--bundle", help="Bundle folder or file. [env: INTERLOCK_BUNDLE]"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines for machines.")]
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+ResultT = TypeVar("ResultT")
+
+
+def settings_of(state: Path | None = None, bundle: Path | None = None, **more: Any) -> Settings:
+    """The settings, with what the command line says on top; logs only warnings and worse."""
+    settings = load_settings(Settings, state=state, bundle=bundle, **more)
+    telemetry.configure_logs("error" if settings.log_level == "info" else settings.log_level)
+    return settings
+
+
+def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
+    """Run a command's coroutine to its end."""
+    return asyncio.run(work)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on one line of standard output."""
+    typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+
+
+@asynccontextmanager
+async def connected(settings: Settings, user: str) -> AsyncIterator[BrokerClient]:
+    """A connection with one of the installation's credentials."""
+    credential = load_credential(settings.credential or credential_path(settings.state, user))
+    client = await connect(settings.url, credential, name=f"cli-{user}")
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def operator_log(settings: Settings) -> AsyncIterator[tuple[BrokerClient, JetStreamLog]]:
+    """The log, as the operator reads it."""
+    async with connected(settings, "operator") as client:
+        yield client, JetStreamLog(client, settings.cell)

@@ -1,0 +1,258 @@
+"""A whole Interlock on this machine: broker, six services, supervised, until it is stopped."""
+
+import asyncio
+import os
+import socket
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from importlib import import_module
+from types import TracebackType
+from typing import Self
+
+import structlog
+
+from interlock.runtime.broker.connect import connect
+from interlock.runtime.broker.permissions import PROVISIONER
+from interlock.runtime.broker.provision import ConsumerSettings, Report, provision
+from interlock.runtime.broker.server import EmbeddedBroker
+from interlock.runtime.broker.topology import Topology
+from interlock.runtime.errors import UserError
+from interlock.runtime.keys import make_keys
+from interlock.runtime.main import Wire
+from interlock.runtime.service import Service
+from interlock.runtime.settings import Settings
+from interlock.runtime.wiring import bundles_of
+from interlock_contracts.table import SERVICES
+
+RESTARTS_PER_MINUTE = 10
+
+log = structlog.get_logger(__name__)
+
+
+def package_of(service: str) -> str:
+    """The package of a service: `tool-executor` → `interlock.tool_executor`."""
+    return f"interlock.{service.replace('-', '_')}"
+
+
+def wire_of(service: str) -> Wire:
+    """A service's `wire`, imported only when it is wanted."""
+    wire: Wire = import_module(f"{package_of(service)}.wire").wire
+    return wire
+
+
+def topology_of(settings: Settings) -> Topology:
+    """What the broker is made for, by the settings."""
+    return Topology(cell=settings.cell, tenants=settings.tenants)
+
+
+class System:
+    """Use as an async context manager: inside it everything runs and is ready.
+
+    `scale` says how many processes of each service; without `processes` all of them are tasks
+    of this process, but for those that `scale` names.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        processes: bool = False,
+        scale: Mapping[str, int] | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.broker = EmbeddedBroker(settings.state, topology_of(settings))
+        self.report: Report | None = None
+        self.workers: dict[str, list[Worker | Task]] = {}
+        self._processes = processes
+        self._scale = dict(scale or {})
+        self._environment = dict(environment or {})
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        bundles_of(self.settings)  # a bundle that does not compile is said before anything starts
+        make_keys(self.settings.state)
+        await self.broker.start()
+        self._stack.push_async_callback(self.broker.stop)
+        self.report = await self._provision()
+        settings = self.settings.model_copy(update={"nats_url": self.broker.url})
+        starting = []
+        for name in SERVICES:
+            count = self._scale.get(name, 1)
+            apart = self._processes or name in self._scale
+            made: list[Worker | Task] = [
+                Worker(name, settings, self._environment) if apart else Task(name, settings)
+                for _ in range(count)
+            ]
+            self.workers[name] = made
+            for worker in made:
+                self._stack.push_async_callback(worker.stop)
+                starting.append(worker.start())
+        await asyncio.gather(*starting)
+
+    async def _provision(self) -> Report:
+        client = await connect(
+            self.broker.url, self.broker.credential(PROVISIONER), name=PROVISIONER
+        )
+        try:
+            consumer = ConsumerSettings(ack_wait=self.settings.ack_wait, max_ack_pending=4096)
+            return await provision(client, topology_of(self.settings), consumer=consumer)
+        finally:
+            await client.close()
+
+
+class Task:
+    """A service as a task of this process, started again when it loses its consumer."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name = name
+        self._settings = settings
+        self._stop = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Return once it takes messages."""
+        wire = wire_of(self.name)
+        service = Service(self.name, self._settings, wire)
+        self._task = asyncio.create_task(self._run(service, wire), name=self.name)
+        ready = asyncio.create_task(service.wait_ready())
+        await asyncio.wait((ready, self._task), return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._task.done():
+            await self._task
+
+    async def stop(self) -> None:
+        """Drain and stop."""
+        self._stop.set()
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, service: Service, wire: Wire) -> None:
+        for _ in range(RESTARTS_PER_MINUTE):
+            try:
+                return await service.run(self._stop)
+            except UserError:
+                raise
+            except Exception as error:
+                log.exception("service_died", service=self.name, exc_info=error)
+            await asyncio.wait({asyncio.create_task(self._stop.wait())}, timeout=1.0)
+            service = Service(self.name, self._settings, wire)
+        raise UserError(f"{self.name} died too often")
+
+
+class Worker:
+    """A service as a process of its own, started again when it dies."""
+
+    def __init__(self, name: str, settings: Settings, environment: Mapping[str, str]) -> None:
+        self.name = name
+        self._settings = settings
+        self._environment = environment
+        self._process: asyncio.subprocess.Process | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+        self._port = free_port()
+        self._stopping = False
+
+    @property
+    def pid(self) -> int:
+        """Its process id now; `UserError` while it is down."""
+        if self._process is None or self._process.returncode is not None:
+            raise UserError(f"{self.name} is not running")
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Return once it is ready; raises `UserError` if it exits before."""
+        await self._spawn()
+        await self.ready()
+        self._supervisor = asyncio.create_task(self._supervise(), name=f"supervise-{self.name}")
+
+    async def ready(self) -> None:
+        """Wait until the service itself says that it is ready."""
+        for _ in range(600):
+            if await asyncio.to_thread(_answers, f"http://127.0.0.1:{self._port}/ready"):
+                return
+            if self._supervisor is None and self._process and self._process.returncode is not None:
+                break
+            await asyncio.sleep(0.05)
+        raise UserError(f"{self.name} did not become ready; its log says why")
+
+    async def stop(self) -> None:
+        """SIGTERM, then wait for the drain; after the drain's own limit, SIGKILL."""
+        self._stopping = True
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            try:
+                await asyncio.wait_for(self._process.wait(), self._settings.drain_timeout + 5.0)
+            except TimeoutError:
+                self._process.kill()
+                await self._process.wait()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.gather(self._supervisor, return_exceptions=True)
+
+    async def _spawn(self) -> None:
+        folder = self._settings.state / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{self.name}.log").open("ab") as output:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", package_of(self.name)),
+                env={**os.environ, **self._variables(), **self._environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def _variables(self) -> dict[str, str]:
+        given = self._settings.model_dump(mode="json", exclude_none=True)
+        given["tenants"] = ",".join(self._settings.tenants)
+        if self._settings.qdrant_api_key is not None:
+            given["qdrant_api_key"] = self._settings.qdrant_api_key.get_secret_value()
+        given["http_port"] = self._port
+        return {f"INTERLOCK_{name.upper()}": str(value) for name, value in given.items()}
+
+    async def _supervise(self) -> None:
+        for _ in range(RESTARTS_PER_MINUTE):
+            assert self._process is not None
+            code = await self._process.wait()
+            if self._stopping:
+                return
+            log.error("service_died", service=self.name, code=code)
+            await self._spawn()
+            await self.ready()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2.0) as reply:  # noqa: S310  # our own loopback
+            return bool(reply.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,163 @@
+"""Ed25519 signatures on grants: the contract-validator signs, executors verify."""
+
+import base64
+import binascii
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from interlock_contracts.actions import Grant, effect_key
+from interlock_contracts.canonical import digest
+from interlock_contracts.failures import FailureCode
+
+
+class GrantInvalid(Exception):
+    """This grant must not be acted on. `code` is grant_invalid or grant_expired."""
+
+    def __init__(self, code: FailureCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+def key_id_of(public: bytes) -> str:
+    """The name of a key: the first 16 hex digits of SHA-256 over its 32 public bytes."""
+    return hashlib.sha256(public).hexdigest()[:16]
+
+
+class SigningKey:
+    """The private half; it never shows itself in `repr`, logs or messages."""
+
+    __slots__ = ("_key", "key_id", "public")
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.public = key.public_key().public_bytes_raw()
+        self.key_id = key_id_of(self.public)
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.key_id})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a signing key is not pickled")
+
+    @property
+    def public_text(self) -> str:
+        """The public half as base64, for the settings of an executor."""
+        return base64.b64encode(self.public).decode()
+
+    @classmethod
+    def generate(cls) -> Self:
+        """A fresh key that is kept nowhere."""
+        return cls(Ed25519PrivateKey.generate())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a PEM file (PKCS #8, unencrypted).
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it holds no Ed25519 private key; its content is never repeated.
+        """
+        try:
+            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+        except (ValueError, TypeError):
+            raise ValueError(f"{path}: not an unencrypted PEM private key") from None
+        if not isinstance(key, Ed25519PrivateKey):
+            raise ValueError(f"{path}: not an Ed25519 key")  # noqa: TRY004 - a wrong file, no bug
+        return cls(key)
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> Self:
+        """Read the key at `path`; make one (mode 0600, fsynced) where there is none.
+
+        Several processes may do so at once: all get the same key, and none reads half a file.
+        """
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pem = Ed25519PrivateKey.generate().private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+            _create(path, pem)
+        return cls.load(path)
+
+    def sign(self, grant: Grant) -> Grant:
+        """The grant with this key's id and its signature."""
+        named = grant.model_copy(update={"key_id": self.key_id})
+        signature = base64.b64encode(self._key.sign(named.signed_bytes())).decode()
+        return named.model_copy(update={"signature": signature})
+
+
+def _create(path: Path, content: bytes) -> None:
+    """Write `content` to `path` whole, unless something stands there already."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        # link, unlike rename, does not replace: the first process wins.
+        os.link(name, path)
+    except FileExistsError:
+        return
+    finally:
+        Path(name).unlink()
+
+
+class Verifier:
+    """Checks grants against the public keys that are trusted now; several while they rotate."""
+
+    def __init__(self, keys: Iterable[bytes], *, epoch: int = 0) -> None:
+        """`keys` are raw public keys of 32 bytes; grants of an epoch before `epoch` are void."""
+        self._keys = {key_id_of(key): Ed25519PublicKey.from_public_bytes(key) for key in keys}
+        self._epoch = epoch
+
+    @classmethod
+    def from_text(cls, keys: Iterable[str], *, epoch: int = 0) -> Self:
+        """From base64 as `SigningKey.public_text` gives it; raises `ValueError`."""
+        return cls((base64.b64decode(key, validate=True) for key in keys), epoch=epoch)
+
+    def verify(self, grant: Grant, *, tool: str, tenant: str, now: datetime) -> None:
+        """Return only if this grant lets `tool` run for `tenant` at `now`.
+
+        Raises:
+            GrantInvalid: grant_invalid for anything forged, altered or meant for another tool
+                or tenant; grant_expired for a good one that is too old.
+        """
+        if not self._signed(grant):
+            raise GrantInvalid(FailureCode.GRANT_INVALID, "the signature does not fit the grant")
+        if grant.tool != tool or grant.tenant != tenant:
+            raise GrantInvalid(
+                FailureCode.GRANT_INVALID, "the grant is for another tool or another tenant"
+            )
+        expected = effect_key(grant.tenant, grant.request_id, grant.tool, grant.arguments)
+        if grant.arguments_digest != digest(grant.arguments) or grant.effect_key != expected:
+            raise GrantInvalid(FailureCode.GRANT_INVALID, "the digests do not fit the arguments")
+        if grant.epoch < self._epoch:
+            raise GrantInvalid(FailureCode.GRANT_INVALID, "the grant is of an epoch that is over")
+        if now >= grant.expires_at:
+            raise GrantInvalid(FailureCode.GRANT_EXPIRED, f"expired at {grant.expires_at}")
+
+    def _signed(self, grant: Grant) -> bool:
+        key = self._keys.get(grant.key_id)
+        if key is None:
+            return False
+        try:
+            signature = base64.b64decode(grant.signature, validate=True)
+            # Base64 has spare bits: only the one canonical spelling of a signature counts.
+            if base64.b64encode(signature).decode() != grant.signature:
+                return False
+            key.verify(signature, grant.signed_bytes())
+        except (binascii.Error, ValueError, InvalidSignature):
+            return False
+        return True
