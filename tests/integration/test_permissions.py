@@ -176,6 +176,28 @@ async def test_a_producer_sees_its_own_answers_live_and_afterwards(
                     await globex.request(f"$JS.API.{api}", b'{"seq":1}', timeout=30)
 
 
+async def test_a_live_listener_hears_only_what_the_log_accepted(
+    broker: EmbeddedBroker, rid: str
+) -> None:
+    """A second answer is refused by the log; a batch is heard once it is committed."""
+    answer, notice = f"ev.answer.acme.{rid}.1", f"ev.notice.acme.{rid}.1-0"
+    async with (
+        connected(broker, "contract-validator") as gate,
+        connected(broker, "producer-acme") as acme,
+    ):
+        live = await acme.subscribe_checked("ev.answer.acme.>")
+        notices = await acme.subscribe_checked("ev.notice.acme.>")
+        batch = {"Nats-Batch-Id": rid}
+        await gate.request(notice, b"n", headers={**batch, "Nats-Batch-Sequence": "1"})
+        commit = {**batch, "Nats-Batch-Sequence": "2", "Nats-Batch-Commit": "1"}
+        await gate.request(answer, b"first", headers=commit)
+        assert "error" in await call(gate, answer, "second")
+        await call(gate, f"ev.answer.acme.{rid}.2", "third")
+        heard = [(await live.next_msg(timeout=AT_ONCE)).data for _ in range(2)]
+        assert (await notices.next_msg(timeout=AT_ONCE)).data == b"n"
+    assert heard == [b"first", b'"third"']
+
+
 async def test_a_stage_pulls_and_acks_its_own_messages_only(
     broker: EmbeddedBroker, rid: str
 ) -> None:
