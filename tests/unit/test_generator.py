@@ -386,17 +386,6 @@ async def test_a_repair_asks_again_as_the_next_step() -> None:
     assert proposal_of(draft).text == "Scripted."
 
 
-async def test_the_last_repair_is_extractive_where_the_contract_says_so() -> None:
-    script = scripted({"match": "", "output": SAID})
-    refuse = bundle(script)
-    extractive = bundle(script, outputs={"default": OutputContract(fallback="extractive")})
-    assert proposal_of(await proposed(after_repairs(2), refuse, "repair")).text == "Scripted."
-    assert proposal_of(await proposed(after_repairs(1), extractive, "repair")).text == "Scripted."
-    last = proposal_of(await proposed(after_repairs(2), extractive, "repair"))
-    assert last.text == "Returns take 30 days."
-    assert last.model.passed_over == ("the route's own candidates: this is the last repair",)
-
-
 def acting(*decisions: Decision) -> Case:
     """A case whose first step has one action per decision."""
     actions = tuple(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute, OutputContract
+from interlock.bundles.model import Bundle, ModelRoute, OutputContract
 from interlock.generator.models.port import Complete, ModelRequest, ModelResponse
 from interlock.generator.parse import clean_output, parse
 from interlock.generator.prompt import render
@@ -17,9 +17,6 @@ from interlock_contracts.ids import event_id
 from interlock_contracts.proposal import ModelRecord, Proposal
 from interlock_contracts.routing import Route
 from interlock_contracts.verdict import Decision
-
-SAFE_CANDIDATE = ModelCandidate(provider="extractive", model="extractive-1")
-"""Who makes the last repair where the output contract falls back to `extractive`."""
 
 _WITH_RESULT = (Decision.APPROVE, Decision.CONFIRM, Decision.REVIEW)
 
@@ -79,14 +76,11 @@ async def _propose(bundle: Bundle, case: Case, step: int, models: Complete) -> P
         raise NeverRetry(FailureCode.EVENT_INVALID, "the case has no route")
     model_route, contract = _specification(bundle, route)
     tools = tuple(bundle.tools[name] for name in route.tools if name in bundle.tools)
-    candidates = model_route.candidates
-    note: tuple[str, ...] = ()
-    if contract.fallback == "extractive" and _repairs(case) >= route.budget.max_repairs > 0:
-        candidates = (SAFE_CANDIDATE,)
-        note = ("the route's own candidates: this is the last repair",)
     prompt = render(bundle, model_route.prompt, case, tools)
-    response = await models(ModelRequest(case, candidates, prompt, tools, contract, step))
-    return parse(response.output, _record(route, prompt, response, note))
+    response = await models(
+        ModelRequest(case, model_route.candidates, prompt, tools, contract, step)
+    )
+    return parse(response.output, _record(route, prompt, response))
 
 
 def _specification(bundle: Bundle, route: Route) -> tuple[ModelRoute, OutputContract]:
@@ -102,19 +96,7 @@ def _specification(bundle: Bundle, route: Route) -> tuple[ModelRoute, OutputCont
     return model_route, contract
 
 
-def _repairs(case: Case) -> int:
-    """How many proposals in a row, up to now, were sent back for repair."""
-    count = 0
-    for step in reversed(case.steps):
-        if step.verdict.decision is not Decision.REPAIR:
-            break
-        count += 1
-    return count
-
-
-def _record(
-    route: Route, prompt: str, response: ModelResponse, note: tuple[str, ...]
-) -> ModelRecord:
+def _record(route: Route, prompt: str, response: ModelResponse) -> ModelRecord:
     return ModelRecord(
         route=route.model_route,
         provider=response.provider,
@@ -124,5 +106,5 @@ def _record(
         stop_reason=response.stop_reason,
         input_tokens=response.input_tokens,
         output_tokens=response.output_tokens,
-        passed_over=(*note, *response.passed_over),
+        passed_over=response.passed_over,
     )

@@ -52,7 +52,7 @@ def closing(
 
 def plain_closing(result: Result) -> Statement:
     """The same in the fewest words that are still true."""
-    quote = canonical_json({"effect": result.effect.value}).decode()[1:-1]
+    quote = _members({"effect": result.effect.value})
     citation = Citation(handle=f"r{result.action}", quote=quote)
     return Statement(text=_PLAIN[result.effect], citations=(citation,))
 
@@ -85,14 +85,26 @@ def _why(result: Result) -> str:
 
 
 def _quote(result: Result) -> str:
-    """The part of the result's canonical JSON that shows what the statement says."""
-    members = {"output": result.output} if result.output is not None else {}
+    """The part of the result's canonical JSON that shows what the statement says.
+
+    Of an output as much as fits: all of it, or else its first members.
+    """
     if result.failure is not None:
-        members = {"failure": result.failure.model_dump(mode="json")}
-    quote = canonical_json(members).decode()[1:-1]
-    if not quote or len(quote) > _MAX_QUOTE_CHARS:
-        quote = canonical_json({"effect": result.effect.value}).decode()[1:-1]
-    return quote
+        return _members({"failure": result.failure.model_dump(mode="json")})
+    whole = canonical_json(result.output).decode()
+    if result.output is not None and len(whole) <= _MAX_QUOTE_CHARS:
+        return whole
+    if isinstance(result.output, dict):
+        for key in sorted(result.output):
+            member = _members({key: result.output[key]})
+            if len(member) <= _MAX_QUOTE_CHARS:
+                return member
+    return _members({"effect": result.effect.value})
+
+
+def _members(value: Mapping[str, Any]) -> str:
+    """`value` as it stands within the canonical JSON of an object that has its members."""
+    return canonical_json(dict(value)).decode()[1:-1]
 
 
 def _facts(output: Any, known: set[str], question: str) -> Iterator[str]:

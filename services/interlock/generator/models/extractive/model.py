@@ -1,6 +1,7 @@
 """What the extractive model does with a case, in order: close, mend, act, ask, answer, abstain."""
 
 import re
+from collections.abc import Mapping
 
 from interlock.bundles.model import ModelCandidate
 from interlock.generator.models.extractive.closing import closing, plain_closing
@@ -45,7 +46,7 @@ def answer(request: ModelRequest) -> Output:
     return _quote(request, texts, offending, strict)
 
 
-def _closings(request: ModelRequest, offending: set[str]) -> tuple[Statement, ...]:
+def _closings(request: ModelRequest, offending: Mapping[str, bool]) -> tuple[Statement, ...]:
     """What came of each action so far; in the fewest words where the gate refused more."""
     tools = {tool.name: tool for tool in request.tools}
     said: list[Statement] = []
@@ -54,7 +55,12 @@ def _closings(request: ModelRequest, offending: set[str]) -> tuple[Statement, ..
         for result in step.results:
             tool, given = tools.get(result.tool), arguments.get(result.action, {})
             statement = closing(result, tool, given, request.case.request.text)
-            said.append(plain_closing(result) if statement.text in offending else statement)
+            if offending.get(statement.text) is False:
+                statement = plain_closing(result)
+            if offending.get(statement.text):
+                # Its evidence was refused, not its words.
+                statement = statement.model_copy(update={"citations": ()})
+            said.append(statement)
     return tuple(said)
 
 
@@ -68,7 +74,7 @@ def _user_texts(request: ModelRequest) -> list[str]:
 def _act(request: ModelRequest, texts: list[str]) -> Output | None:
     """The calls the user asked for, or the question for what they lack."""
     if _DECLINES.match(texts[0]) and len(texts[0].split()) <= _MAX_DECLINE_WORDS:
-        return _say("All right, I will do nothing further.")
+        return _say("All right, is there anything else that I can do for you?")
     tool = _tool(request.tools, " ".join(texts[:2]))
     if tool is None:
         return None
@@ -110,18 +116,19 @@ def _vocabulary(tool: ToolSpec) -> set[str]:
 
 
 def _ask(tool: ToolSpec, filled: Filled, names: tuple[str, ...]) -> Output:
+    """One question for each of `names`; questions all through, so that nothing is claimed."""
     properties = tool.parameters.get("properties", {})
     questions: list[str] = []
     for name in names:
         label = name.removesuffix("_cents").removesuffix("_id").replace("_", " ")
-        described = str(properties.get(name, {}).get("description", "")).strip()
-        which = f"Which {label} is it about?" if name.endswith("_id") else f"What is the {label}?"
-        values = filled.several.get(name, ())
-        if values and not name.endswith("_cents"):
-            described = f"You named {', '.join(map(str, values))}; please give one."
-        elif values:
-            described = "You named more than one; please give one."
-        questions.append(f"{which} {described}".strip())
+        described = str(properties.get(name, {}).get("description", "")).split(". ")[0]
+        hint = described[:1].lower() + described[1:].strip(" .?!")
+        if name in filled.several:
+            money = name.endswith("_cents")
+            values = (f"{v / 100:.2f}" if money else str(v) for v in filled.several[name])
+            hint = " or ".join(values)
+        which = f"Which {label} is it about" if name.endswith("_id") else f"What is the {label}"
+        questions.append(f"{which} ({hint})?" if hint else f"{which}?")
     return _say(" ".join(questions))
 
 
@@ -145,7 +152,9 @@ def _refused_arguments(request: ModelRequest, tool: ToolSpec) -> tuple[str, ...]
     return tuple(dict.fromkeys(names)) if called else None
 
 
-def _quote(request: ModelRequest, texts: list[str], offending: set[str], strict: bool) -> Output:
+def _quote(
+    request: ModelRequest, texts: list[str], offending: Mapping[str, bool], strict: bool
+) -> Output:
     """The best supporting sentences, without what the gate has already refused."""
     context = request.case.context
     if context is None:
@@ -165,9 +174,12 @@ def _quote(request: ModelRequest, texts: list[str], offending: set[str], strict:
     return Output(statements=tuple(statements)) if statements else ABSTAIN
 
 
-def _offending(request: ModelRequest) -> tuple[set[str], bool]:
-    """The statements the gate refused, and whether it refused an answer as a whole."""
-    texts: set[str] = set()
+def _offending(request: ModelRequest) -> tuple[dict[str, bool], bool]:
+    """The statements the gate refused, and whether it refused an answer as a whole.
+
+    Each text with whether it was for its citations alone.
+    """
+    texts: dict[str, bool] = {}
     whole = False
     for step in request.case.steps:
         for violation in step.verdict.violations:
@@ -175,5 +187,6 @@ def _offending(request: ModelRequest) -> tuple[set[str], bool]:
             if found is None:
                 whole = True
             elif found[1] == "statements" and int(found[2]) < len(step.proposal.statements):
-                texts.add(step.proposal.statements[int(found[2])].text)
+                text = step.proposal.statements[int(found[2])].text
+                texts[text] = texts.get(text, True) and "/citations/" in violation.path
     return texts, whole
