@@ -1,0 +1,308 @@
+"""Cedar: the schema that follows from a bundle's tools, and the check of its policies.
+
+Policies see, in namespace `Interlock`, a `User` (`user`, `role`, `scopes`) as principal, one
+action per tool, the `Tenant` as resource, and as context `arguments`, `facts` and `request`.
+Every policy has an `@id`; a permit may have an `@obligation` (`confirm`, `review:<class>`,
+`two_person`; several with commas). https://docs.cedarpolicy.com/schema/json-schema.html
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import cedarpy
+
+from interlock.bundles.model import Bundle
+from interlock_contracts.tools import ToolSpec
+
+NAMESPACE = "Interlock"
+
+OBLIGATION = re.compile(r"confirm|two_person|review:[A-Za-z0-9_-]{1,64}")
+"""What a permit may oblige the gate to do before the action runs."""
+
+_STRING: dict[str, Any] = {"type": "String"}
+_SCALARS: dict[str, dict[str, Any]] = {
+    "string": _STRING,
+    "integer": {"type": "Long"},
+    "boolean": {"type": "Boolean"},
+    "number": {"type": "Extension", "name": "decimal"},
+}
+_JSON_TYPE = {str: "string", bool: "boolean", int: "integer", float: "number"}
+_MAX_DEPTH = 16
+_MAX_DECIMAL = Decimal(922_337_203_685_477)
+
+
+def cedar_schema(bundle: Bundle) -> dict[str, Any]:
+    """The bundle's Cedar schema in its JSON form.
+
+    What Cedar cannot type (maps, unions of different types, a fact whose tool declares no
+    `returns`) is left out: a policy that reads it does not pass `check_policies`.
+    """
+    user = _record({"user": _STRING, "role": _STRING, "scopes": _set(_STRING)})
+    actions = {
+        name: {
+            "appliesTo": {
+                "principalTypes": ["User"],
+                "resourceTypes": ["Tenant"],
+                "context": context_type(bundle, tool),
+            }
+        }
+        for name, tool in bundle.tools.items()
+    }
+    return {
+        NAMESPACE: {
+            "entityTypes": {"User": {"shape": user}, "Tenant": {}},
+            "actions": actions,
+        }
+    }
+
+
+def context_type(bundle: Bundle, tool: ToolSpec) -> dict[str, Any]:
+    """The Cedar record a policy sees as `context` when it judges a call of `tool`."""
+    facts = {}
+    for fact in tool.facts:
+        source = bundle.tools.get(fact.tool)
+        known = cedar_type(source.returns) if source and source.returns else None
+        if known is not None:
+            facts[fact.name] = known
+    return _record(
+        {
+            "arguments": cedar_type(tool.parameters) or _record({}),
+            "facts": _record(facts),
+            "request": _record({"intent": _STRING, "tenant": _STRING, "channel": _STRING}),
+        }
+    )
+
+
+def _record(attributes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return {"type": "Record", "attributes": attributes}
+
+
+def _set(element: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "Set", "element": element}
+
+
+def cedar_type(schema: dict[str, Any]) -> dict[str, Any] | None:
+    """The Cedar type of the values a JSON Schema describes; None where Cedar has none.
+
+    A property is optional in Cedar when it may be absent or null; one of the outermost object
+    that has a default is always there (`with_defaults`).
+    """
+    return _type(schema, schema, 0)
+
+
+def _type(schema: Any, root: dict[str, Any], depth: int) -> dict[str, Any] | None:
+    if depth > _MAX_DEPTH or not isinstance(schema, dict):
+        return None
+    if "$ref" in schema:
+        return _type(_resolve(schema["$ref"], root), root, depth + 1)
+    for values in (schema.get("enum"), [schema["const"]] if "const" in schema else None):
+        if values:
+            return _only({_JSON_TYPE.get(type(value), "") for value in values if value is not None})
+    branches = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
+    if branches:
+        found = [_type(branch, root, depth + 1) for branch in branches if not _is_null(branch)]
+        return found[0] if found and all(one == found[0] for one in found) else None
+    kind = schema.get("type")
+    kinds = {kind} if isinstance(kind, str) else set(kind or ()) - {"null"}
+    if kinds == {"array"}:
+        element = _type(schema.get("items"), root, depth + 1)
+        return None if element is None else _set(element)
+    if kinds == {"object"} and "properties" in schema:
+        return _properties(schema, root, depth)
+    return _only(kinds)
+
+
+def _only(kinds: set[str]) -> dict[str, Any] | None:
+    return _SCALARS.get(next(iter(kinds))) if len(kinds) == 1 else None
+
+
+def _resolve(reference: str, root: dict[str, Any]) -> Any:
+    """A local reference (`#/$defs/Name`); anything else resolves to nothing."""
+    found: Any = root if reference.startswith("#") else None
+    for part in reference.removeprefix("#").split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        found = found.get(key) if isinstance(found, dict) else None
+    return found
+
+
+def _is_null(schema: Any) -> bool:
+    return isinstance(schema, dict) and schema.get("type") == "null"
+
+
+def _nullable(schema: Any, root: dict[str, Any]) -> bool:
+    if isinstance(schema, dict) and "$ref" in schema:
+        schema = _resolve(schema["$ref"], root)
+    if not isinstance(schema, dict):
+        return True
+    branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
+    kind = schema.get("type")
+    return (
+        any(map(_is_null, branches))
+        or (isinstance(kind, list) and "null" in kind)
+        or None in schema.get("enum", ())
+    )
+
+
+def _properties(schema: dict[str, Any], root: dict[str, Any], depth: int) -> dict[str, Any]:
+    attributes = {}
+    for name, part in schema["properties"].items():
+        known = _type(part, root, depth + 1)
+        if known is None:
+            continue
+        filled_in = depth == 0 and part.get("default") is not None
+        always = filled_in or name in schema.get("required", ())
+        required = always and not _nullable(part, root)
+        attributes[name] = known if required else {**known, "required": False}
+    return _record(attributes)
+
+
+def cedar_value(value: Any, kind: dict[str, Any]) -> Any:
+    """A JSON value as Cedar JSON of the type `kind`: nulls and undeclared attributes left out.
+
+    Raises:
+        ValueError: the value does not have this type, or Cedar cannot hold it exactly
+            (`decimal` has four places).
+    """
+    match kind["type"]:
+        case "Record" if isinstance(value, dict):
+            attributes = kind["attributes"]
+            return {
+                name: cedar_value(value[name], part)
+                for name, part in attributes.items()
+                if value.get(name) is not None
+            }
+        case "Set" if isinstance(value, list | tuple):
+            return [cedar_value(item, kind["element"]) for item in value]
+        case "String" if isinstance(value, str):
+            return value
+        case "Boolean" if isinstance(value, bool):
+            return value
+        case "Long" if isinstance(value, int | float) and not isinstance(value, bool):
+            if value != int(value):
+                raise ValueError("a whole number is needed")
+            return int(value)
+        case "Extension" if isinstance(value, int | float) and not isinstance(value, bool):
+            return {"__extn": {"fn": "decimal", "arg": _decimal(value)}}
+    raise ValueError(f"{kind['type']} is needed")
+
+
+def _decimal(value: float) -> str:
+    exact = Decimal(str(value))
+    if abs(exact) > _MAX_DECIMAL or exact != round(exact, 4):
+        raise ValueError("a decimal has at most four places and eighteen digits")
+    return f"{exact:.4f}"
+
+
+def with_defaults(arguments: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+    """`arguments` with the contract's defaults where an argument is absent."""
+    defaults = {
+        name: part["default"]
+        for name, part in schema.get("properties", {}).items()
+        if isinstance(part, dict) and part.get("default") is not None
+    }
+    return {**defaults, **arguments}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One policy of a bundle and where it stands."""
+
+    file: str
+    line: int
+    text: str
+    id: str = ""
+    effect: str = ""
+    obligations: tuple[str, ...] = ()
+
+
+_SKIPPED = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|;')
+_LEADING = re.compile(r"(?:\s+|//[^\n]*)*")
+
+
+def split_policies(text: str) -> list[tuple[int, str]]:
+    """Each policy of a file as (line it starts on, its text), comments before it left out."""
+    found, start = [], 0
+    ends = [match.end() for match in _SKIPPED.finditer(text) if match.group() == ";"]
+    for end in [*ends, len(text)]:
+        lead = _LEADING.match(text, start, end)
+        begin = lead.end() if lead else start
+        if begin < end:
+            found.append((text.count("\n", 0, begin) + 1, text[begin:end]))
+        start = end
+    return found
+
+
+def read_policies(bundle: Bundle) -> tuple[list[Policy], list[str]]:
+    """The bundle's policies in order of file name, and 'file:line: message' for each problem."""
+    policies: list[Policy] = []
+    problems: list[str] = []
+    seen: dict[str, str] = {}
+    for name in sorted(bundle.policies):
+        file = f"policies/{name}"
+        for line, text in split_policies(bundle.policies[name]):
+            place = f"{file}:{line}"
+            try:
+                policy = _read(file, line, text)
+            except ValueError as error:
+                problems.append(f"{place}: {error}")
+                continue
+            if policy.id in seen:
+                problems.append(f'{place}: @id("{policy.id}") is taken by {seen[policy.id]}')
+            seen.setdefault(policy.id, place)
+            policies.append(policy)
+    return policies, problems
+
+
+def _read(file: str, line: int, text: str) -> Policy:
+    parsed = json.loads(cedarpy.policies_to_json_str(text))
+    if parsed["templates"]:
+        raise ValueError("a template (?principal, ?resource) is never linked here")
+    (policy,) = parsed["staticPolicies"].values()
+    notes = policy.get("annotations", {})
+    if not 1 <= len(notes.get("id") or "") <= 128:
+        raise ValueError('a policy needs an @id("…") of at most 128 characters')
+    stated = notes.get("obligation")
+    obligations = () if stated is None else tuple(part.strip() for part in stated.split(","))
+    if obligations and policy["effect"] != "permit":
+        raise ValueError("an @obligation belongs on a permit")
+    for obligation in obligations:
+        if not OBLIGATION.fullmatch(obligation):
+            raise ValueError(
+                f'@obligation("{obligation}") is none of confirm, review:<class>, two_person'
+            )
+    unknown = sorted(set(notes) - {"id", "obligation", "advice", "description"})
+    if unknown:
+        raise ValueError(f"@{unknown[0]} is no annotation known here; is @obligation meant?")
+    return Policy(file, line, text, notes["id"], policy["effect"], obligations)
+
+
+def check_policies(bundle: Bundle) -> list[str]:
+    """Every problem of the bundle's policies as 'file:line: message'; empty if all is well.
+
+    Found are syntax errors, missing or double ids, unknown obligations, and whatever does not
+    fit the schema: unknown actions and attributes, wrong types.
+    """
+    policies, problems = read_policies(bundle)
+    try:
+        schema = cedarpy.Schema.from_json_str(json.dumps(cedar_schema(bundle)))
+    except ValueError as error:
+        return [*problems, f"policies: the tools make no Cedar schema: {error}"]
+    for policy in policies:
+        result = cedarpy.validate_policies(policy.text, schema)
+        for found in result.errors:
+            message = found.error.removeprefix("for policy `policy0`, ")
+            problems.append(f"{policy.file}:{_line_of(message, policy)}: {message}")
+    return problems
+
+
+def _line_of(message: str, policy: Policy) -> int:
+    """The line of the first thing the message names in backquotes; else the policy's first."""
+    for name in re.findall(r"`([^`]+)`", message):
+        for needle in (name, f".{name.rpartition('.')[2]}"):
+            at = policy.text.find(needle)
+            if at >= 0:
+                return policy.line + policy.text.count("\n", 0, at)
+    return policy.line

@@ -1,0 +1,136 @@
+"""What a person is shown, what they approve, and the grant that lets it run."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Any, Literal
+
+from interlock.bundles.model import Bundle
+from interlock.contract_validator.checks.text import shown
+from interlock.runtime.stage import Draft, Input
+from interlock_contracts.actions import Confirm, Grant, Notice, Review, effect_key
+from interlock_contracts.canonical import digest
+from interlock_contracts.case import Case
+from interlock_contracts.request import Request
+from interlock_contracts.routing import Route
+from interlock_contracts.tools import ToolSpec
+from interlock_contracts.verdict import ActionVerdict, Fact
+
+Sign = Callable[[Grant], Grant]
+"""Fills in `key_id` and `signature`."""
+
+_WAITING = {
+    "confirm": "Please confirm: {summary}",
+    "review": "This needs somebody's approval first: {summary}",
+}
+
+
+def token(step: int, index: int) -> str:
+    """The name of an action: which step's, and which call of it."""
+    return f"{step}-{index}"
+
+
+def bind(request: Request, bundle: str, action: ActionVerdict, facts: Sequence[Fact]) -> str:
+    """The digest a person approves: tool, arguments, their evidence, facts and policy.
+
+    It also holds tenant, request and bundle: an approval counts nowhere else.
+    """
+    policy = action.policy
+    return digest(
+        {
+            "tenant": request.tenant,
+            "request_id": request.request_id,
+            "requester": request.principal.user,
+            "bundle": bundle,
+            "action": action.action,
+            "tool": action.tool,
+            "arguments": action.arguments,
+            "provenance": [[one.path, one.origin.value, one.evidence] for one in action.provenance],
+            "facts": [[one.name, one.tool, one.arguments, one.value] for one in facts],
+            "policy": policy and [policy.allowed, policy.policies, policy.obligations],
+        }
+    )
+
+
+def summary_of(tool: ToolSpec, arguments: dict[str, Any]) -> str:
+    """The contract's one line on an action, with its arguments filled in."""
+    if not tool.summary:
+        return f"{tool.name}: " + ", ".join(f"{k} = {shown(v)}" for k, v in arguments.items())
+
+    def fill(match: re.Match[str]) -> str:
+        return shown(arguments[match[1]], 200) if match[1] in arguments else match[0]
+
+    return re.sub(r"\{(\w+)\}", fill, tool.summary)
+
+
+def approved(
+    input: Input, case: Case, action: ActionVerdict, sign: Sign, by: tuple[str, ...] = ()
+) -> Draft:
+    """The signed grant to run one action, once, soon."""
+    request = case.request
+    grant = Grant(
+        action=action.action,
+        tenant=request.tenant,
+        request_id=request.request_id,
+        tool=action.tool,
+        arguments=action.arguments,
+        arguments_digest=digest(action.arguments),
+        action_digest=action.digest,
+        effect_key=effect_key(request.tenant, request.request_id, action.tool, action.arguments),
+        bundle=input.bundle.digest,
+        requester=request.principal.user,
+        approved_by=by,
+        issued_at=input.now,
+        expires_at=input.now + timedelta(seconds=input.bundle.limits.grant_ttl_s),
+        key_id="unsigned",
+        signature="",
+    )
+    return Draft("approved", action.action, sign(grant), tail=action.tool)
+
+
+def ask_requester(input: Input, action: ActionVerdict) -> Draft:
+    """The question to the requester."""
+    bundle = input.bundle
+    confirm = Confirm(
+        action=action.action,
+        tool=action.tool,
+        arguments=action.arguments,
+        summary=summary_of(bundle.tools[action.tool], action.arguments),
+        digest=action.digest,
+        expires_at=input.now + timedelta(seconds=bundle.limits.approval_ttl_s),
+    )
+    return Draft("confirm", action.action, confirm)
+
+
+def ask_reviewer(
+    input: Input, case: Case, route: Route, action: ActionVerdict, facts: Sequence[Fact]
+) -> Draft:
+    """The why-card for a reviewer."""
+    bundle = input.bundle
+    duties = action.policy.obligations if action.policy else ()
+    named = [duty.removeprefix("review:") for duty in duties if duty.startswith("review:")]
+    review = Review(
+        action=action.action,
+        tool=action.tool,
+        arguments=action.arguments,
+        summary=summary_of(bundle.tools[action.tool], action.arguments),
+        digest=action.digest,
+        review_class=named[0] if named else route.review_class or "general",
+        requester=case.request.principal.user,
+        request_text=case.request.text,
+        provenance=action.provenance,
+        facts=tuple(facts),
+        policy=action.policy,
+        expires_at=input.now + timedelta(seconds=bundle.limits.approval_ttl_s),
+    )
+    return Draft("review", action.action, review)
+
+
+def notice(
+    bundle: Bundle, action: ActionVerdict, waiting_for: Literal["confirm", "review"]
+) -> Draft:
+    """Tells the producer who is waited for; in the words of the bundle, if it has any."""
+    text = bundle.replies.get(f"waiting_{waiting_for}", _WAITING[waiting_for])
+    message = text.replace("{summary}", summary_of(bundle.tools[action.tool], action.arguments))
+    data = Notice(waiting_for=waiting_for, action=action.action, message=message)
+    return Draft("notice", action.action, data)

@@ -1,0 +1,1 @@
+"""The gate's checks: each takes what it judges and returns every violation it finds."""

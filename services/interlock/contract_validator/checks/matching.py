@@ -1,0 +1,134 @@
+"""Finding a value in text or data however it is written: case, spacing, numbers, money."""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from decimal import Decimal
+from functools import cached_property
+from typing import Any
+
+_WORD = re.compile(r"[^\W\d_]+|\d+")
+_NUMBER = re.compile(
+    r"""(?<![\w])(?<!\w[-./])            # not the tail of a word, an identifier or a date
+    (?P<before>[€$£¥]\s?|(?:EUR|USD|GBP|CHF)\s?)?
+    (?P<sign>[-−])?
+    (?P<digits>\d+(?:[.,'’\u00a0\u202f]\d{3})*(?:[.,]\d+)?)
+    (?![.,/-]?\d)
+    (?P<after>\s?(?:[€$£¥]|(?:EUR|USD|GBP|CHF|euros?|dollars?|pounds?|francs?)\b))?
+    (?![^\W\d_]{3}|[-/]\w)              # nor the head of one
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def normal(text: str) -> str:
+    """Words and digit groups in lower case, one space between and around them."""
+    words = _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return f" {' '.join(words)} "
+
+
+_ADDRESS = re.compile(r"\S*\w[@/.:\\]\S*")
+"""An e-mail address, a URL, a path, a decimal: its punctuation is part of what it says."""
+
+
+class Needle:
+    """One value to look for."""
+
+    __slots__ = ("exact", "number", "text", "value", "words")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.text = value if isinstance(value, str) else ""
+        self.words = normal(self.text) if self.text else ""
+        self.exact: re.Pattern[str] | None = None
+        if _ADDRESS.fullmatch(self.text):
+            # a@b.com does not stand in a@b.com.evil.org, nor in x-a@b.com
+            around = rf"(?<![\w@/.:-]){re.escape(self.text)}(?![\w@/:&=%#-]|[.?]\w)"
+            self.exact = re.compile(around, re.IGNORECASE)
+        plain = isinstance(value, int | float) and not isinstance(value, bool)
+        self.number = Decimal(str(value)) if plain else None
+
+    def equals(self, item: Any) -> bool:
+        """Whether `item` is the same value, written the same or another way."""
+        other = Needle(item)
+        if self.number is not None or other.number is not None:
+            return self.number is not None and self.number == other.number
+        if not self.text or not other.text:
+            return bool(self.value == item)
+        if self.exact is not None or not self.words.strip():
+            return self.text.casefold() == other.text.casefold()
+        return self.words == other.words
+
+    def within(self, item: Any) -> bool:
+        """Whether `item` is this value, or text that has it."""
+        if isinstance(item, str):
+            return Text(item).find(self) is not None
+        return self.equals(item)
+
+
+class Text:
+    """Text to look in; normalised only when something is looked for."""
+
+    def __init__(self, original: str) -> None:
+        self.original = original
+
+    @cached_property
+    def _words(self) -> str:
+        return normal(self.original)
+
+    @cached_property
+    def _numbers(self) -> list[tuple[Decimal, tuple[int, int]]]:
+        return list(_numbers(self.original))
+
+    def find(self, needle: Needle) -> tuple[int, int] | None:
+        """Where the value stands, as offsets into the original text, or None."""
+        if needle.number is not None:
+            hits = (span for number, span in self._numbers if number == needle.number)
+            return next(hits, None)
+        if not needle.text:
+            return None
+        if needle.exact is not None:
+            found = needle.exact.search(self.original)
+            return found.span() if found else None
+        if not needle.words.strip():
+            at = self.original.find(needle.text)
+            return (at, at + len(needle.text)) if at >= 0 else None
+        at = self._words.find(needle.words)
+        return None if at < 0 else self._span(at, needle.words)
+
+    def _span(self, at: int, words: str) -> tuple[int, int]:
+        """From an offset in the normalised text back to the original."""
+        first = self._words.count(" ", 0, at)
+        count = words.count(" ") - 1
+        spans = [match.span() for match in _WORD.finditer(self.original)]
+        if first + count > len(spans):
+            return 0, len(self.original)  # normalising changed the number of words
+        return spans[first][0], spans[first + count - 1][1]
+
+
+def _numbers(text: str) -> Iterator[tuple[Decimal, tuple[int, int]]]:
+    """Every number in the text, money also in its hundredth: "19.99" is 19.99 and 1999."""
+    for match in _NUMBER.finditer(text):
+        money = bool(match["before"] or match["after"])
+        for value in _readings(match["digits"]):
+            signed = -value if match["sign"] else value
+            yield signed, match.span()
+            if money or value.as_tuple().exponent == -2:
+                yield signed * 100, match.span()
+
+
+def _readings(digits: str) -> list[Decimal]:
+    """What a written number may mean: "1,234" is 1234 to some and 1.234 to others."""
+    bare = re.sub(r"['’\u00a0\u202f]", "", digits)
+    marks = [mark for mark in bare if mark in ".,"]
+    if not marks:
+        return [Decimal(bare)]
+    last = marks[-1]
+    whole, _, fraction = bare.rpartition(last)
+    decimal = Decimal(f"{re.sub('[.,]', '', whole)}.{fraction}")
+    grouped = Decimal(re.sub("[.,]", "", bare))
+    if len(set(marks)) > 1:
+        return [decimal]
+    if len(marks) > 1:
+        return [grouped]
+    return [decimal, grouped] if len(fraction) == 3 else [decimal]

@@ -1,0 +1,54 @@
+"""Is there an answer at all, and does it keep to length and forbidden content?"""
+
+import re
+from collections.abc import Sequence
+
+from interlock.bundles.model import OutputContract
+from interlock.contract_validator.checks.text import pointer, shown
+from interlock_contracts.failures import FailureCode
+from interlock_contracts.proposal import Proposal
+from interlock_contracts.verdict import Violation, violation
+
+Forbidden = Sequence[re.Pattern[str]]
+
+
+def compile_forbidden(contract: OutputContract) -> Forbidden:
+    """The contract's patterns, case ignored; raises `re.error` for one that is none."""
+    return [re.compile(pattern, re.IGNORECASE) for pattern in contract.forbidden]
+
+
+def check_form(proposal: Proposal) -> list[Violation]:
+    """output_malformed: unreadable, empty, or answering and acting against itself."""
+    reasons = []
+    if proposal.malformed is not None:
+        reasons.append(f"the output could not be read: {shown(proposal.malformed, 300)}")
+    elif proposal.abstained and proposal.calls:
+        reasons.append("it abstains and calls tools at once")
+    elif not (proposal.statements or proposal.calls or proposal.abstained):
+        reasons.append("neither a statement nor a call, and it does not abstain")
+    elif proposal.statements and not proposal.calls and not proposal.text.strip():
+        reasons.append("the answer is empty")
+    return [violation(FailureCode.OUTPUT_MALFORMED, "", reason) for reason in reasons]
+
+
+def check_output(
+    proposal: Proposal, contract: OutputContract, forbidden: Forbidden
+) -> list[Violation]:
+    """length_exceeded and forbidden_content, over all a reader would see: text and quotes."""
+    found = []
+    length = len(proposal.text)
+    if length > contract.max_chars:
+        message = f"{length:,} characters; at most {contract.max_chars:,} are allowed"
+        found.append(violation(FailureCode.LENGTH_EXCEEDED, "/statements", message))
+    for at, statement in enumerate(proposal.statements):
+        texts = [(pointer("statements", at, "text"), statement.text)]
+        for number, citation in enumerate(statement.citations):
+            path = pointer("statements", at, "citations", number, "quote")
+            texts.append((path, citation.quote))
+        found += [
+            violation(FailureCode.FORBIDDEN_CONTENT, path, f"matches forbidden pattern {number}")
+            for path, text in texts
+            for number, pattern in enumerate(forbidden, 1)
+            if pattern.search(text)
+        ]
+    return found

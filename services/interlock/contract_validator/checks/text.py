@@ -1,0 +1,53 @@
+"""Text as the checks compare it and show it."""
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from interlock_contracts.canonical import canonical_json
+
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_QUOTES = str.maketrans(dict.fromkeys("“”„‟«»″", '"') | dict.fromkeys("‘’‚‛‹›′", "'"))
+
+
+def pointer(*parts: str | int) -> str:
+    """A JSON pointer (RFC 6901)."""
+    steps = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    return "".join(f"/{clean(step)}" for step in steps)
+
+
+def clean(text: str) -> str:
+    """Without the characters that no contract's text may have; they become �."""
+    return _FORBIDDEN.sub("�", text)
+
+
+def shown(value: Any, limit: int = 120) -> str:
+    """A value as evidence for a person: one line, at most `limit` characters."""
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    line = clean(" ".join(text.split()))
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def plain(text: str) -> str:
+    """With single spaces and straight quotes, the only liberties a verbatim quote has."""
+    return " ".join(text.translate(_QUOTES).split())
+
+
+def json_text(value: Any) -> str:
+    """A tool's output as citations quote it: canonical JSON."""
+    return canonical_json(value).decode()
+
+
+def leaves(
+    value: Any, path: tuple[str | int, ...] = ()
+) -> Iterable[tuple[tuple[str | int, ...], Any]]:
+    """Every value in a JSON value that is no container, or an empty one, with its path."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from leaves(item, (*path, key))
+    elif isinstance(value, list | tuple) and value:
+        for index, item in enumerate(value):
+            yield from leaves(item, (*path, index))
+    else:
+        yield path, value

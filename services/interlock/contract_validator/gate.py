@@ -1,0 +1,310 @@
+"""The judgement of one proposal: every check, every violation, one verdict."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema_rs
+
+from interlock.bundles.model import Bundle, OutputContract
+from interlock.contract_validator.binding import bind, token
+from interlock.contract_validator.checks.allowlist import check_tool
+from interlock.contract_validator.checks.arguments import check_arguments, compile_schemas, fits
+from interlock.contract_validator.checks.citations import (
+    check_access,
+    check_citations,
+    cited_texts,
+)
+from interlock.contract_validator.checks.output import (
+    Forbidden,
+    check_form,
+    check_output,
+    compile_forbidden,
+)
+from interlock.contract_validator.checks.provenance import Sources, check_origins, trace
+from interlock.contract_validator.checks.text import pointer, shown
+from interlock.contract_validator.policy import Policies
+from interlock_contracts.answer import FactReply
+from interlock_contracts.canonical import canonical_json
+from interlock_contracts.case import Case
+from interlock_contracts.failures import FailureArea, FailureCode
+from interlock_contracts.proposal import Proposal, ToolCall
+from interlock_contracts.routing import Route
+from interlock_contracts.tools import FactSpec, ToolSpec
+from interlock_contracts.verdict import (
+    ActionVerdict,
+    Decision,
+    Fact,
+    PolicyDecision,
+    Provenance,
+    Verdict,
+    Violation,
+    violation,
+)
+
+Fetch = Callable[[str, str, str, dict[str, Any]], Awaitable[FactReply]]
+"""Asks a read-only tool: (tenant, request_id, tool, arguments)."""
+
+_NEVER_REPAIRED = {FailureCode.TOOL_NOT_ALLOWED, FailureCode.ROLE_NOT_ALLOWED}
+"""With all of area safety_policy: a model is not asked to try again to get past these."""
+
+
+class Gate:
+    """What judging needs of a bundle, compiled once."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.policies = Policies(bundle)
+        self.schemas = compile_schemas(bundle)
+        self.returns = {
+            name: jsonschema_rs.Draft202012Validator(tool.returns, offline=True)
+            for name, tool in bundle.tools.items()
+            if tool.returns is not None
+        }
+        self._outputs = {
+            name: (contract, compile_forbidden(contract))
+            for name, contract in bundle.outputs.items()
+        }
+
+    def output(self, route: Route) -> tuple[OutputContract, Forbidden]:
+        """The route's output contract, compiled; the strictest if the bundle lacks it."""
+        return self._outputs.get(route.output, (OutputContract(), ()))
+
+    async def judge(self, case: Case, route: Route, proposal: Proposal, fetch: Fetch) -> Verdict:
+        """The verdict on `proposal`; what it says of facts is what `fetch` answered."""
+        form = check_form(proposal)
+        violations = form + check_access(case)
+        actions: list[_Action] = []
+        facts: tuple[Fact, ...] = ()
+        coverage = None
+        if proposal.calls and not form:
+            if case.step >= route.budget.max_turns:
+                message = f"turn {case.step} of {route.budget.max_turns}: only an answer is left"
+                violations.append(violation(FailureCode.TURNS_EXHAUSTED, "/calls", message))
+            actions = [
+                self._first_checks(index, call, case, route)
+                for index, call in enumerate(proposal.calls)
+            ]
+            facts = await self._facts(case, actions, fetch)
+            sources = Sources(case)
+            for action in actions:
+                self._judge_action(action, case, route, facts, sources)
+                violations += action.violations
+        elif not form and not proposal.abstained:
+            # Statements beside calls are notes on the way: nobody is shown them.
+            contract, forbidden = self.output(route)
+            report = check_citations(proposal, cited_texts(case), contract)
+            violations += check_output(proposal, contract, forbidden) + report.violations
+            coverage = report.coverage
+        decision = _decide(case, route, proposal, violations, actions)
+        return Verdict(
+            decision=decision,
+            violations=tuple(violations),
+            actions=tuple(
+                self._verdict_on(action, case, facts, decision if violations else None)
+                for action in actions
+            ),
+            facts=facts,
+            citation_coverage=coverage,
+        )
+
+    def _first_checks(self, index: int, call: ToolCall, case: Case, route: Route) -> "_Action":
+        """What can be said of a call before anything is fetched for it."""
+        tool = self.bundle.tools.get(call.tool)
+        found = check_tool(index, call, self.bundle.tools, route, case.request.principal)
+        action = _Action(index, token(case.step, index), call, tool, found)
+        if tool is not None:
+            found += check_arguments(index, call.tool, call.arguments, self.schemas)
+        return action
+
+    async def _facts(
+        self, case: Case, actions: Sequence["_Action"], fetch: Fetch
+    ) -> tuple[Fact, ...]:
+        """The facts of all calls that are still in question, each fetched once, at a time."""
+        wanted: dict[bytes, tuple[FactSpec, dict[str, Any]]] = {}
+        for action in actions:
+            if action.tool is None or action.violations:
+                continue
+            for spec in action.tool.facts:
+                asked = fact_arguments(spec, action.call.arguments)
+                if fits(self.schemas, spec.tool, asked):
+                    wanted[canonical_json([spec.name, spec.tool, asked])] = (spec, asked)
+        asking = {
+            canonical_json([spec.tool, asked]): (spec.tool, asked)
+            for spec, asked in wanted.values()
+        }
+        request = case.request
+        replies = await asyncio.gather(
+            *(
+                fetch(request.tenant, request.request_id, tool, asked)
+                for tool, asked in asking.values()
+            )
+        )
+        answered = dict(zip(asking, replies, strict=True))
+        return tuple(
+            self._fact(spec, asked, answered[canonical_json([spec.tool, asked])])
+            for spec, asked in wanted.values()
+        )
+
+    def _fact(self, spec: FactSpec, asked: dict[str, Any], reply: FactReply) -> Fact:
+        value, error = reply.value, reply.error
+        shape = self.returns.get(spec.tool)
+        if error is None and shape is not None and not shape.is_valid(value):
+            value, error = None, "the reply does not have the shape its contract declares"
+        return Fact(name=spec.name, tool=spec.tool, arguments=asked, value=value, error=error)
+
+    def _judge_action(
+        self,
+        action: "_Action",
+        case: Case,
+        route: Route,
+        facts: Sequence[Fact],
+        sources: Sources,
+    ) -> None:
+        """Provenance always; the policies once the call is sound and its facts are known."""
+        tool = action.tool
+        if tool is None:
+            return
+        known = facts_of(tool, action.call.arguments, facts)
+        sound = not action.violations
+        action.provenance = trace(tool, action.call.arguments, known, sources)
+        action.violations += check_origins(action.index, tool, action.provenance)
+        if not sound:
+            return
+        missing = [
+            violation(FailureCode.FACT_UNAVAILABLE, pointer("calls", action.index), reason)
+            for reason in _missing(tool, known)
+        ]
+        action.violations += missing
+        if not missing:
+            action.policy = self.decide_policy(case, route, tool, action.call.arguments, known)
+            action.violations += _policy_violations(action.index, action.policy)
+
+    def decide_policy(
+        self,
+        case: Case,
+        route: Route,
+        tool: ToolSpec,
+        arguments: Mapping[str, Any],
+        facts: Sequence[Fact],
+    ) -> PolicyDecision:
+        """The policies' word on one sound call, by the facts as recorded."""
+        values = {fact.name: fact.value for fact in facts}
+        principal = case.request.principal
+        return self.policies.judge(principal, tool, arguments, values, case.request, route.intent)
+
+    def _verdict_on(
+        self, action: "_Action", case: Case, facts: Sequence[Fact], whole: Decision | None
+    ) -> ActionVerdict:
+        """`whole` overrides: where one action is refused, none of the proposal runs."""
+        tool, call = action.tool, action.call
+        verdict = ActionVerdict(
+            action=action.token,
+            tool=call.tool,
+            arguments=call.arguments,
+            decision=whole or action.decision,
+            digest=_NO_DIGEST,
+            provenance=action.provenance,
+            policy=action.policy,
+        )
+        known = facts_of(tool, call.arguments, facts) if tool else ()
+        bound = bind(case.request, self.bundle.digest, verdict, known)
+        return verdict.model_copy(update={"digest": bound})
+
+
+_NO_DIGEST = "sha256:" + "0" * 64
+
+
+@dataclass(slots=True)
+class _Action:
+    """One call while it is judged."""
+
+    index: int
+    token: str
+    call: ToolCall
+    tool: ToolSpec | None
+    violations: list[Violation]
+    provenance: tuple[Provenance, ...] = ()
+    policy: PolicyDecision | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """What the obligations of the permits make of a call without violations."""
+        duties = self.policy.obligations if self.policy else ()
+        if any(duty == "two_person" or duty.startswith("review:") for duty in duties):
+            return Decision.REVIEW
+        return Decision.CONFIRM if "confirm" in duties else Decision.APPROVE
+
+
+def fact_arguments(spec: FactSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a fact's tool is asked with; an argument the action does not have is left out."""
+    return {theirs: arguments[ours] for theirs, ours in spec.arguments.items() if ours in arguments}
+
+
+def facts_of(
+    tool: ToolSpec, arguments: Mapping[str, Any], facts: Sequence[Fact]
+) -> tuple[Fact, ...]:
+    """Of the recorded facts those that were fetched for this call."""
+    own = [(spec.name, spec.tool, fact_arguments(spec, arguments)) for spec in tool.facts]
+    return tuple(fact for fact in facts if (fact.name, fact.tool, fact.arguments) in own)
+
+
+def _missing(tool: ToolSpec, known: Sequence[Fact]) -> list[str]:
+    found = {fact.name: fact for fact in known}
+    reasons = []
+    for spec in tool.facts:
+        fact = found.get(spec.name)
+        if fact is None:
+            reasons.append(f"fact {spec.name}: cannot be asked for with these arguments")
+        elif fact.error is not None:
+            reasons.append(f"fact {spec.name}: {shown(fact.error, 300)}")
+    return reasons
+
+
+def _policy_violations(index: int, policy: PolicyDecision) -> list[Violation]:
+    path = pointer("calls", index)
+    if policy.errors:
+        message = f"the policies cannot be evaluated: {policy.errors[0]}"
+        return [violation(FailureCode.POLICY_ERROR, path, message)]
+    if not policy.allowed:
+        named = ", ".join(policy.policies)
+        message = f"forbidden by {named}" if named else "no policy permits it"
+        return [violation(FailureCode.POLICY_FORBIDS, path, message)]
+    classes = {duty for duty in policy.obligations if duty.startswith("review:")}
+    if len(classes) > 1:
+        message = f"two review classes at once: {', '.join(sorted(classes))}"
+        return [violation(FailureCode.POLICY_ERROR, path, message)]
+    return []
+
+
+def repairs_left(case: Case, route: Route) -> int:
+    """How many more times this request may go back to the generator."""
+    done = sum(step.verdict.decision is Decision.REPAIR for step in case.steps)
+    return max(0, route.budget.max_repairs - done)
+
+
+def repairable(violations: Sequence[Violation]) -> bool:
+    """Whether the generator may be asked to try again."""
+    return not any(
+        one.area is FailureArea.SAFETY_POLICY or one.code in _NEVER_REPAIRED for one in violations
+    )
+
+
+def _decide(
+    case: Case,
+    route: Route,
+    proposal: Proposal,
+    violations: Sequence[Violation],
+    actions: Sequence[_Action],
+) -> Decision:
+    if violations:
+        again = repairable(violations) and repairs_left(case, route) > 0
+        return Decision.REPAIR if again else Decision.REFUSE
+    if proposal.abstained:
+        return Decision.REFUSE
+    if not actions:
+        return Decision.ANSWER
+    found = {action.decision for action in actions}
+    order = (Decision.REVIEW, Decision.CONFIRM, Decision.APPROVE)
+    return next(decision for decision in order if decision in found)

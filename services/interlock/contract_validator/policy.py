@@ -1,0 +1,103 @@
+"""What the bundle's Cedar policies say of one action."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import cedarpy
+
+from interlock.bundles.cedar import (
+    NAMESPACE,
+    cedar_schema,
+    cedar_value,
+    context_type,
+    read_policies,
+    with_defaults,
+)
+from interlock.bundles.model import Bundle
+from interlock_contracts.request import Principal, Request
+from interlock_contracts.tools import ToolSpec
+from interlock_contracts.verdict import PolicyDecision
+
+
+class Policies:
+    """The policies of one bundle, parsed once.
+
+    Raises:
+        ValueError: a policy that does not compile; `check_policies` says where and why.
+    """
+
+    def __init__(self, bundle: Bundle) -> None:
+        policies, problems = read_policies(bundle)
+        if problems:
+            raise ValueError(problems[0])
+        self._policies = cedarpy.PolicySet.from_str("\n".join(one.text for one in policies))
+        self._schema = cedarpy.Schema.from_json_str(json.dumps(cedar_schema(bundle)))
+        self._obligations = {one.id: one.obligations for one in policies}
+        self._contexts = {name: context_type(bundle, tool) for name, tool in bundle.tools.items()}
+
+    def judge(
+        self,
+        principal: Principal,
+        tool: ToolSpec,
+        arguments: Mapping[str, Any],
+        facts: Mapping[str, Any],
+        request: Request,
+        intent: str,
+    ) -> PolicyDecision:
+        """Permit or deny one call; denied unless a policy permits it and none forbids it.
+
+        `facts` are values by fact name. On allow, `policies` are all permits that hold and
+        `obligations` all of theirs; on deny, `policies` are the forbids that hold, and none
+        when nothing permitted it. Whatever cannot be evaluated is denied, with the reason in
+        `errors`: an error in one policy denies even where another one permits.
+        """
+        stated = {
+            "arguments": with_defaults(dict(arguments), tool.parameters),
+            "facts": facts,
+            "request": {"intent": intent, "tenant": request.tenant, "channel": request.channel},
+        }
+        try:
+            context = cedar_value(stated, self._contexts[tool.name])
+        except ValueError as error:
+            return PolicyDecision(allowed=False, errors=(f"context: {error}",))
+        result = cedarpy.is_authorized(
+            {
+                "principal": _entity("User", principal.user),
+                "action": _entity("Action", tool.name),
+                "resource": _entity("Tenant", request.tenant),
+                "context": json.dumps(context),
+            },
+            self._policies,
+            _entities(principal.user, principal.role, principal.scopes, request.tenant),
+            self._schema,
+        )
+        found = result.diagnostics
+        if found.errors or result.decision is cedarpy.Decision.NoDecision:
+            return PolicyDecision(allowed=False, errors=_errors(found.errors))
+        ids = found.id_annotations_by_reason
+        decided = tuple(sorted(ids.get(reason) or reason for reason in found.reasons))
+        if not result.allowed:
+            return PolicyDecision(allowed=False, policies=decided)
+        duties = {duty for name in decided for duty in self._obligations.get(name, ())}
+        return PolicyDecision(allowed=True, policies=decided, obligations=tuple(sorted(duties)))
+
+
+def _entity(kind: str, name: str) -> dict[str, str]:
+    return {"type": f"{NAMESPACE}::{kind}", "id": name}
+
+
+def _errors(errors: list[str]) -> tuple[str, ...]:
+    """Cedar's own words, in one line each and cut short: they may repeat a value."""
+    return tuple(" ".join(error.split())[:300] for error in errors) or ("no decision",)
+
+
+@lru_cache(maxsize=4096)
+def _entities(user: str, role: str, scopes: tuple[str, ...], tenant: str) -> cedarpy.Entities:
+    attributes = {"user": user, "role": role, "scopes": list(scopes)}
+    entities = [
+        {"uid": _entity("User", user), "attrs": attributes, "parents": []},
+        {"uid": _entity("Tenant", tenant), "attrs": {}, "parents": []},
+    ]
+    return cedarpy.Entities.from_json_str(json.dumps(entities))

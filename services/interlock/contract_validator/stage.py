@@ -1,0 +1,137 @@
+"""The contract-validator's decision: what of a proposal may happen, and what people decided.
+
+Consumes `proposal`, `confirmed` and `reviewed`. Of a proposal it makes the verdict and, in the
+same batch, what follows from it: grants, questions to people, a repair, or the answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from interlock.bundles.model import Prepared
+from interlock.contract_validator.answers import clean_answer, extracted, not_found, refused
+from interlock.contract_validator.binding import (
+    Sign,
+    approved,
+    ask_requester,
+    ask_reviewer,
+    notice,
+)
+from interlock.contract_validator.gate import Fetch, Gate, facts_of, repairable
+from interlock.contract_validator.people import Reviews, decide_person
+from interlock.runtime.errors import NeverRetry
+from interlock.runtime.stage import Draft, Input, Log
+from interlock_contracts.answer import Answer
+from interlock_contracts.case import Case, Step
+from interlock_contracts.failures import Failure, FailureCode, failure
+from interlock_contracts.proposal import Proposal
+from interlock_contracts.routing import Route
+from interlock_contracts.verdict import ActionVerdict, Decision, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the gate may use of the world.
+
+    `facts` asks a read-only tool, `sign` fills in a grant's key and signature, `log` reads
+    single events, `reviews` lists all `reviewed` events of one action.
+    """
+
+    facts: Fetch
+    sign: Sign
+    log: Log
+    reviews: Reviews
+
+
+prepared = Prepared(Gate)
+"""The gate of a bundle: schemas and policies compiled once."""
+
+
+async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
+    """Decide about one event.
+
+    Raises:
+        NeverRetry: an event that can never be decided; for a person's decision also one that
+            does not count (`approval_mismatch`, `requester_is_approver`).
+    """
+    gate = prepared(input.bundle)
+    match input.event.subject.event:
+        case "proposal":
+            return await _proposal(input, gate, using)
+        case "confirmed" | "reviewed":
+            return await decide_person(input, gate, using.log, using.reviews, using.sign)
+    raise NeverRetry(FailureCode.EVENT_UNKNOWN, f"no {input.event.subject.event} is decided here")
+
+
+async def _proposal(input: Input, gate: Gate, using: Capabilities) -> Sequence[Draft]:
+    case = input.case
+    route, proposal = case.route, case.proposal
+    if route is None or proposal is None:
+        raise NeverRetry(FailureCode.EVENT_INVALID, "the case has no route, or no proposal")
+    if input.event.subject.step != str(case.step):
+        raise NeverRetry(FailureCode.EVENT_INVALID, "subject and case are at different steps")
+    verdict = await gate.judge(case, route, proposal, using.facts)
+    drafts = [Draft("verdict", str(case.step), case.model_copy(update={"verdict": verdict}))]
+    match verdict.decision:
+        case Decision.REPAIR:
+            return [*drafts, _repair(case, proposal, verdict)]
+        case Decision.ANSWER:
+            return [*drafts, _answer(case, clean_answer(case, proposal))]
+        case Decision.REFUSE:
+            return [*drafts, _answer(case, _refusal(case, route, proposal, verdict, gate))]
+    for action in verdict.actions:
+        drafts += _action(input, case, route, verdict, action, using.sign)
+    return drafts
+
+
+def _action(
+    input: Input,
+    case: Case,
+    route: Route,
+    verdict: Verdict,
+    action: ActionVerdict,
+    sign: Sign,
+) -> list[Draft]:
+    """What follows for one action of a proposal without violations."""
+    bundle = input.bundle
+    duties = action.policy.obligations if action.policy else ()
+    if action.decision is Decision.APPROVE:
+        return [approved(input, case, action, sign)]
+    if action.decision is Decision.CONFIRM:
+        return [ask_requester(input, action), notice(bundle, action, "confirm")]
+    facts = facts_of(bundle.tools[action.tool], action.arguments, verdict.facts)
+    asked = [ask_requester(input, action)] if "confirm" in duties else []
+    return [
+        *asked,
+        ask_reviewer(input, case, route, action, facts),
+        notice(bundle, action, "review"),
+    ]
+
+
+def _repair(case: Case, proposal: Proposal, verdict: Verdict) -> Draft:
+    step = Step(proposal=proposal, verdict=verdict)
+    again = case.model_copy(
+        update={"steps": (*case.steps, step), "proposal": None, "verdict": None}
+    )
+    return Draft("repair", str(case.step), again)
+
+
+def _answer(case: Case, answer: Answer) -> Draft:
+    return Draft("answer", str(case.attempt), answer)
+
+
+def _refusal(case: Case, route: Route, proposal: Proposal, verdict: Verdict, gate: Gate) -> Answer:
+    """Why there is no clean answer; after the last repair, the contract's fallback."""
+    if not verdict.violations:
+        return not_found(case, gate.bundle)
+    if not repairable(verdict.violations):
+        return refused(case, gate.bundle, verdict.violations)
+    spent = failure(
+        FailureCode.REPAIRS_EXHAUSTED,
+        f"still wrong after {route.budget.max_repairs} repairs",
+    )
+    why: list[Failure] = [spent, *verdict.violations]
+    contract, forbidden = gate.output(route)
+    composed = None
+    if contract.fallback == "extractive" and not proposal.calls:
+        composed = extracted(case, contract, forbidden, why)
+    return composed or refused(case, gate.bundle, why)
