@@ -182,6 +182,7 @@ def test_the_best_sentence_answers_and_its_quote_is_verbatim(question: str, word
     [
         "What is the capital of France?",
         "Do you sell bicycles?",
+        "Which famous company invented the electric kettle?",
         "and you?",
         "Is it open on Sunday?",
     ],
