@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-SOURCES := contracts/src services tests bench examples
+SOURCES := contracts/src services tests bench examples deploy
 
 .PHONY: demo test lint bench lock
 
@@ -22,7 +22,7 @@ lint: $(READY)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy $(SOURCES)
 	@$(BIN)/lint-imports
-	@$(BIN)/python -m interlock_contracts.schema --check
+	@$(BIN)/python -m interlock_contracts.schema --check contracts/schemas --docs docs
 
 bench: $(READY)
 	@$(BIN)/python -m bench
