@@ -139,6 +139,13 @@ def test_unknown_arguments_never_pass(name: str) -> None:
         assert check_arguments(0, "create_refund", {**GOOD, "lines": [{**line, name: 1}]}, SCHEMAS)
 
 
+@pytest.mark.parametrize(("count", "fine"), [(255, True), (256, False)])
+def test_the_number_of_values_is_bounded(count: int, fine: bool) -> None:
+    arguments = {**GOOD, "lines": [{"sku": "s", "count": 1}] * count}
+    assert (bad_arguments(arguments) == []) is fine
+    assert len(trace(REFUND, arguments, (), Sources(make_case(proposal())))) == 512
+
+
 # output
 
 
@@ -410,6 +417,12 @@ def test_found_however_it_is_written(value: Any) -> None:
 )
 def test_not_found_where_it_is_not_said(value: Any) -> None:
     assert Text(SAID).find(Needle(value)) is None
+
+
+@pytest.mark.parametrize("text", ["1,111" + ",111" * 4_000 + "x", "9" * 16_000, "a@" * 8_000])
+def test_hostile_text_costs_no_more_than_its_length(text: str) -> None:
+    assert Text(text).find(Needle(5)) is None
+    assert Text(text).find(Needle("q@r.s")) is None
 
 
 @pytest.mark.parametrize("value", [None, True, "", [], {}])

@@ -10,8 +10,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from interlock.audit_sink.merkle import leaf_hash
 from interlock_contracts.base import Model
-from interlock_contracts.event import Event
-from interlock_contracts.ids import event_id
+from interlock_contracts.event import Event, subject_id
 from interlock_contracts.subjects import parse_subject
 
 LOST = "interlock.audit.lost.v1"
@@ -87,7 +86,7 @@ def decide(message: Message) -> AuditRecord:
     else:
         tenant, request_id = address.tenant, address.request_id
         # a bare producer sends no CloudEvents headers; its id follows from the subject
-        id_ = id_ or event_id("", "producer", address.event, subject)
+        id_ = id_ or subject_id(address)
         type_ = type_ or f"interlock.{address.event}.v1"
     return _record(message, subject, headers, (type_, id_, tenant, request_id))
 

@@ -11,9 +11,11 @@ from interlock.audit_sink.checkpoint import load_or_create_key
 from interlock.audit_sink.stage import Message, decide
 from interlock.audit_sink.store import AuditStore, SequenceConflict
 from interlock.runtime import telemetry
+from interlock.runtime.dead_letters import address_of
 from interlock.runtime.loop import nak
 from interlock.runtime.pull import ACK, Delivery, PullConsumer
 from interlock.runtime.service import Connection, Handle
+from interlock_contracts.table import EVENT
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +47,8 @@ async def wire(connection: Connection) -> Handle:
         except sqlite3.Error as error:
             log.exception("audit_not_stored", sequence=delivery.sequence, exc_info=error)
             how = nak(1.0)
-        telemetry.EVENTS_IN.labels("audit-sink", record.type.split(".")[1:2] or "raw").inc()
+        name = address_of(message.subject).event
+        telemetry.EVENTS_IN.labels("audit-sink", name if name in EVENT else "other").inc()
         await pull.finish(delivery, how)
 
     return handle

@@ -45,9 +45,12 @@ class FrontMatter(Model):
 
 
 class Document(Model):
-    """One document. `version` is the digest of the file's bytes; `scopes` are sorted."""
+    """One document. `version` is the digest of the file's bytes; `scopes` are sorted.
 
-    document_id: Name
+    The id leaves room for the eleven characters that make it a passage's.
+    """
+
+    document_id: Name = Field(max_length=117)
     version: str
     tenant: Token
     source: Token

@@ -9,6 +9,7 @@ on only read, by as many processes as like; each of them sees all of it.
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import qdrant_edge as qe
 
@@ -27,6 +28,12 @@ from interlock.retriever.index import (
 )
 from interlock_contracts.retrieval import Ranking
 
+PointId = int | UUID | str
+"""What the engine takes for an id; ours are integers."""
+
+REMEMBERED = 100_000
+"""How many ids of passages are kept in memory: about 15 MB."""
+
 
 class EdgeIndex:
     """An `Index` over one shard of the embedded engine."""
@@ -34,6 +41,7 @@ class EdgeIndex:
     def __init__(self, shard: qe.EdgeShard, identity: str) -> None:
         self._shard = shard
         self.identity = identity
+        self._names: dict[PointId, str] = {}
 
     @classmethod
     def create(cls, folder: Path, identity: str, dimension: int) -> "EdgeIndex":
@@ -104,14 +112,29 @@ class EdgeIndex:
                 limit,
                 query=qe.Query.Nearest(vector, name),
                 filter=readable,
-                with_payload=["chunk_id"],
                 params=qe.SearchParams(
                     exact=name == DENSE,
                     idf=qe.IdfParams(readable) if name == KEYWORD else None,
                 ),
             )
         )
-        return [((point.payload or {})["chunk_id"], point.score) for point in found]
+        scores = {point.id: point.score for point in found}
+        names = self._names_of(scores)
+        return [(names[point], score) for point, score in scores.items()]
+
+    def _names_of(self, points: Collection[PointId]) -> dict[PointId, str]:
+        """The passages' ids. Reading them with every leg would take twice as long as searching.
+
+        A point's id is a function of the passage's, so what is remembered stays right.
+        """
+        unknown = [point for point in points if point not in self._names]
+        if unknown:
+            if len(self._names) + len(unknown) > REMEMBERED:
+                self._names.clear()
+                unknown = list(points)
+            for record in self._shard.retrieve(unknown, ["chunk_id"], False):
+                self._names[record.id] = (record.payload or {})["chunk_id"]
+        return self._names
 
     async def fetch(
         self,
@@ -122,14 +145,14 @@ class EdgeIndex:
         sources: Collection[str],
     ) -> dict[str, Passage]:
         """These passages by id, as far as they may be read."""
-        if not chunk_ids:
-            return {}
-        wanted = _filter(tenant, sources, scopes, [point_id(name) for name in chunk_ids])
-        found, _ = self._shard.scroll(
-            qe.ScrollRequest(limit=len(chunk_ids), filter=wanted, with_payload=True)
-        )
-        passages = (passage(record.payload or {}) for record in found)
-        return {one.chunk_id: one for one in passages}
+        points: list[PointId] = [point_id(name) for name in chunk_ids]
+        # By id, and checked here: six times as fast as the engine's own filter over ids.
+        found = [passage(one.payload or {}) for one in self._shard.retrieve(points, True, False)]
+        return {
+            one.chunk_id: one
+            for one in found
+            if one.tenant == tenant and one.source in sources and set(one.scopes).issubset(scopes)
+        }
 
     async def coverage(
         self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
@@ -155,12 +178,7 @@ def _point(entry: Entry) -> qe.Point:
     return qe.Point(point_id(entry.passage.chunk_id), vectors, payload(entry.passage))
 
 
-def _filter(
-    tenant: str,
-    sources: Collection[str],
-    scopes: Collection[str] | None,
-    points: Collection[str] | None = None,
-) -> qe.Filter:
+def _filter(tenant: str, sources: Collection[str], scopes: Collection[str] | None) -> qe.Filter:
     """What may be read: of this tenant, of these sources, no scope that is not held.
 
     With `scopes=None` whatever its scopes, for counting alone.
@@ -170,8 +188,6 @@ def _filter(
         is_("tenant", match=qe.MatchValue(tenant)),
         is_("source", match=qe.MatchAny(sorted(sources))),
     ]
-    if points is not None:
-        must.append(qe.HasIdCondition(set(points)))
     if scopes is None:
         return qe.Filter(must=must)
     # "except" holds for a passage with at least one scope outside the list.

@@ -5,7 +5,7 @@ that every engine gives the same answer. An index is filled once, under an ident
 only read; changed documents make another index beside it.
 """
 
-import uuid
+import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -29,8 +29,6 @@ FIELDS = ("tenant", "source", "scopes")
 
 DECIMALS = 5
 """Scores are rounded to this: the rest is 32-bit noise that an engine may give otherwise."""
-
-_POINTS = uuid.UUID("6f1c3a52-7d0e-5d0c-9a58-2f1f6f0b7a11")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +99,13 @@ class Index(Protocol):
         """What there is, to tell why nothing was found."""
 
 
-def point_id(chunk_id: str) -> str:
-    """The engine's id of a passage."""
-    return str(uuid.uuid5(_POINTS, chunk_id))
+def point_id(chunk_id: str) -> int:
+    """The engine's id of a passage: 64 bits of BLAKE2b.
+
+    Two of a million passages share one with a probability of 3 in 10^8. Engines take UUIDs,
+    too, but those cost more than the search itself to read back.
+    """
+    return int.from_bytes(hashlib.blake2b(chunk_id.encode(), digest_size=8).digest())
 
 
 def payload(passage: Passage) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def _filter(
     tenant: str,
     sources: Collection[str],
     scopes: Collection[str] | None,
-    points: Collection[str] | None = None,
+    points: Collection[int] | None = None,
 ) -> models.Filter:
     """What may be read: of this tenant, of these sources, no scope that is not held.
 

@@ -23,6 +23,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from interlock.runtime.broker.connect import PermissionDenied
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode
@@ -181,6 +182,8 @@ class Committer:
                 reply = await self._retrying(send, messages)
         except _NO_ANSWER as error:
             raise _unanswered(f"{type(error).__name__} on {messages[0][0]}") from None
+        except PermissionDenied as error:
+            raise CommitRefused(403, str(error)) from None
         return _outcome(reply)
 
     async def _publish(self, messages: Sequence[Wire]) -> bytes:

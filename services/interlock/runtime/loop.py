@@ -20,9 +20,8 @@ from interlock.runtime.dead_letters import (
 from interlock.runtime.decision import Decider
 from interlock.runtime.errors import NeverRetry, RetryLater
 from interlock.runtime.pull import ACK, Delivery, PullConsumer
-from interlock_contracts.event import Event, InvalidEvent
+from interlock_contracts.event import Event, InvalidEvent, subject_id
 from interlock_contracts.failures import FailureCode, failure
-from interlock_contracts.ids import event_id
 
 HALT_S = 10.0
 """How long a stage stands still when dead letters exceed their cap, before it tries again."""
@@ -135,7 +134,9 @@ class StageLoop:
         attempt = int(address.step) if address.event == "retry" and address.step.isdigit() else 0
         letter = dead_letter(self.stage, message, delivery, why, attempt)
         answer = refusal(address, attempt, why, headers.get("ce-bundle"))
-        cause = headers.get("ce-id") or event_id("", "producer", address.event, message.subject)
+        cause = (
+            subject_id(address) if address.event in PRODUCER_EVENTS else headers.get("ce-id", "")
+        )
         drafts = [letter] if answer is None else [letter, answer]
         now = datetime.now(UTC)
         events = [self._decider.finish(draft, address, cause, now) for draft in drafts]

@@ -6,7 +6,7 @@ from typing import Any
 import jsonschema_rs
 
 from interlock.bundles.model import Bundle
-from interlock.contract_validator.checks.text import pointer, shown
+from interlock.contract_validator.checks.text import MOST_VALUES, leaves, pointer, shown
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.verdict import Violation, violation
 
@@ -66,12 +66,16 @@ def check_arguments(
 ) -> list[Violation]:
     """arguments_invalid for each thing that is wrong; messages never show a value."""
     schema = schemas[tool]
-    if schema.is_valid(dict(arguments)):
-        return []
     found = []
+    if sum(1 for _ in leaves(arguments)) > MOST_VALUES:
+        path = pointer("calls", index, "arguments")
+        message = f"more than {MOST_VALUES} values"
+        found.append(violation(FailureCode.ARGUMENTS_INVALID, path, message))
+    if schema.is_valid(dict(arguments)):
+        return found
     for error in schema.iter_errors(dict(arguments)):
         path = pointer("calls", index, "arguments", *error.instance_path)
         found.append(violation(FailureCode.ARGUMENTS_INVALID, path, shown(error.message, 300)))
-        if len(found) == _MOST:
+        if len(found) >= _MOST:
             break
     return found

@@ -59,12 +59,6 @@ class Needle:
             return self.text.casefold() == other.text.casefold()
         return self.words == other.words
 
-    def within(self, item: Any) -> bool:
-        """Whether `item` is this value, or text that has it."""
-        if isinstance(item, str):
-            return Text(item).find(self) is not None
-        return self.equals(item)
-
 
 class Text:
     """Text to look in; normalised only when something is looked for."""

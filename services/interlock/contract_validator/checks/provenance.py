@@ -8,10 +8,11 @@ was asked with.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from interlock.contract_validator.checks.matching import Needle, Text
-from interlock.contract_validator.checks.text import leaves, pointer, shown
+from interlock.contract_validator.checks.text import MOST_VALUES, leaves, pointer, shown
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.retrieval import Trust
@@ -21,13 +22,30 @@ from interlock_contracts.verdict import Fact, Origin, Provenance, Violation, vio
 Path = tuple[str | int, ...]
 
 
+class Leaf:
+    """One value a system returned; text is normalised once, however often it is looked into."""
+
+    __slots__ = ("path", "text", "value")
+
+    def __init__(self, path: Path, value: Any) -> None:
+        self.path = path
+        self.value = value
+        self.text = Text(value) if isinstance(value, str) else None
+
+    def has(self, needle: Needle) -> bool:
+        """Whether this is the value, or text that has it."""
+        if self.text is not None:
+            return self.text.find(needle) is not None
+        return needle.equals(self.value)
+
+
 @dataclass(frozen=True, slots=True)
 class Values:
     """JSON a system returned: its leaves, less those it was asked with."""
 
     origin: Origin
     name: str
-    leaves: tuple[tuple[Path, Any], ...]
+    leaves: tuple["Leaf", ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +62,7 @@ class Sources:
 
     def __init__(self, case: Case) -> None:
         request = case.request
-        who = ((("user",), request.principal.user),)
+        who = (Leaf(("user",), request.principal.user),)
         self._user: list[Values | Words] = [
             Values(Origin.USER, "principal", who),
             Words(Origin.USER, "text", Text(request.text)),
@@ -83,11 +101,11 @@ def _results(case: Case) -> Iterator[Values]:
             yield Values(Origin.RESULT, f"result r{result.action}", own)
 
 
-def _own(value: Any, asked: Mapping[str, Any]) -> tuple[tuple[Path, Any], ...]:
+def _own(value: Any, asked: Mapping[str, Any]) -> tuple[Leaf, ...]:
     """The leaves of `value`, without those that only repeat what was asked with."""
     echoes = [Needle(item) for _, item in leaves(asked)]
     return tuple(
-        (path, item)
+        Leaf(path, item)
         for path, item in leaves(value)
         if not any(echo.equals(item) for echo in echoes)
     )
@@ -96,9 +114,12 @@ def _own(value: Any, asked: Mapping[str, Any]) -> tuple[tuple[Path, Any], ...]:
 def trace(
     tool: ToolSpec, arguments: Mapping[str, Any], facts: Sequence[Fact], sources: Sources
 ) -> tuple[Provenance, ...]:
-    """The origin of every value in `arguments`, and of every value nested in one."""
+    """The origin of every value in `arguments`, and of every value nested in one.
+
+    Of more than `MOST_VALUES` only the first: `check_arguments` refuses such a call.
+    """
     found = []
-    for path, value in leaves(arguments):
+    for path, value in islice(leaves(arguments), MOST_VALUES):
         if not path:
             continue  # there are no arguments at all
         accepted = tool.accepts.get(str(path[0]), SAFE_ORIGINS)
@@ -144,9 +165,9 @@ def _evidence(needle: Needle, place: Values | Words) -> str | None:
             return None
         start, end = span
         return f"{place.name}[{start}:{end}] {shown(place.text.original[start:end])}"
-    for path, item in place.leaves:
-        if needle.within(item):
-            return f"{place.name}{pointer(*path)} = {shown(item)}"
+    for leaf in place.leaves:
+        if leaf.has(needle):
+            return f"{place.name}{pointer(*leaf.path)} = {shown(leaf.value)}"
     return None
 
 

@@ -10,6 +10,9 @@ from interlock_contracts.canonical import canonical_json
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»″", '"') | dict.fromkeys("‘’‚‛‹›′", "'"))
 
+MOST_VALUES = 512
+"""Values one call may have; each is looked for in everything that was said and retrieved."""
+
 
 def pointer(*parts: str | int) -> str:
     """A JSON pointer (RFC 6901)."""
