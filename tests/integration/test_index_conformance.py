@@ -325,3 +325,13 @@ async def test_embedded_index_is_the_same_after_reload(tmp_path: Path) -> None:
     one, other = (EdgeIndex.open(tmp_path, IDENTITY) for _ in range(2))
     assert await ask(one, "refund battery", limit=20) == before
     assert await ask(other, "refund battery", limit=20) == before
+
+
+async def test_forgetting_ids_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interlock.retriever.edge.REMEMBERED", 3)
+    async with edge() as index:
+        await index.upsert([entry(name, f"refund {name}") for name in "abcde"])
+        first = await ask(index, "refund a")
+        assert len(first[DENSE].hits) == 5
+        assert len((await ask(index, "refund", limit=2))[DENSE].hits) == 2
+        assert await ask(index, "refund a") == first

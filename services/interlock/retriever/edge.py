@@ -146,7 +146,7 @@ class EdgeIndex:
     ) -> dict[str, Passage]:
         """These passages by id, as far as they may be read."""
         points: list[PointId] = [point_id(name) for name in chunk_ids]
-        # By id, and checked here: six times as fast as the engine's own filter over ids.
+        # By id, and checked here: four times as fast as the engine's filter over ids.
         found = [passage(one.payload or {}) for one in self._shard.retrieve(points, True, False)]
         return {
             one.chunk_id: one
