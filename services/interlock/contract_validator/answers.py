@@ -4,7 +4,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 from interlock.bundles.model import Bundle, OutputContract
-from interlock.contract_validator.checks.citations import access_problems
 from interlock.contract_validator.checks.matching import normal
 from interlock.contract_validator.checks.output import Forbidden
 from interlock_contracts.answer import ActionOutcome, Answer, AnswerStatus, Source
@@ -74,6 +73,7 @@ def extracted(
 ) -> Answer | None:
     """The sentence of the sources that shares most words with the request, quoted.
 
+    Only for a case whose chunks may all be read: one that may not was refused before.
     None where no sentence shares a word, or none fits the output contract.
     """
     asked = _words(case.request.text)
@@ -143,8 +143,6 @@ def _source(chunk: Chunk, quote: str) -> Source:
 
 def _sentences(case: Case) -> Iterable[tuple[Chunk, str]]:
     for chunk in case.context.chunks if case.context else ():
-        if access_problems(chunk, case.request):
-            continue
         for match in _SENTENCE.finditer(chunk.text):
             if match.group().strip():
                 yield chunk, match.group().strip()

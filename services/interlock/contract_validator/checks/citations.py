@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from interlock.bundles.model import OutputContract
-from interlock.contract_validator.checks.text import json_text, plain, pointer, shown
+from interlock.contract_validator.checks.text import plain, pointer, shown
 from interlock_contracts.canonical import canonical_json
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode

@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from interlock_contracts.canonical import canonical_json
-
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _QUOTES = str.maketrans(dict.fromkeys("“”„‟«»″", '"') | dict.fromkeys("‘’‚‛‹›′", "'"))
 
@@ -35,11 +33,6 @@ def shown(value: Any, limit: int = 120) -> str:
 def plain(text: str) -> str:
     """With single spaces and straight quotes, the only liberties a verbatim quote has."""
     return " ".join(text.translate(_QUOTES).split())
-
-
-def json_text(value: Any) -> str:
-    """A tool's output as citations quote it: canonical JSON."""
-    return canonical_json(value).decode()
 
 
 def leaves(
