@@ -10,6 +10,7 @@ import nats.errors
 from nats.aio.client import Client
 from pydantic import TypeAdapter
 
+from interlock.runtime.broker.connect import parse_header_lines
 from interlock.runtime.broker.topology import stream_name
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.event import Event
@@ -27,7 +28,8 @@ class StoredMessage:
         self.subject: str = message["subject"]
         self.sequence: int = message["seq"]
         self.body = base64.b64decode(message.get("data", ""))
-        self.headers = parse_headers(base64.b64decode(message.get("hdrs", "")))
+        block = base64.b64decode(message.get("hdrs", ""))
+        self.headers = parse_header_lines(block.partition(b"\r\n")[2])
         self.logged_at = _TIME.validate_python(message["time"])
 
     def event(self) -> Event:
@@ -90,13 +92,3 @@ class JetStreamLog:
         if error.get("err_code") == _NOT_FOUND or error.get("code") == 404:
             return None
         raise RetryLater(FailureCode.STAGE_FAILED, f"the log: {error.get('description')}")
-
-
-def parse_headers(block: bytes) -> dict[str, str]:
-    """A NATS header block (`NATS/1.0`, then one `Name: value` a line) as a dict."""
-    headers: dict[str, str] = {}
-    for line in block.split(b"\r\n")[1:]:
-        name, colon, value = line.partition(b":")
-        if colon:
-            headers[name.decode(errors="replace")] = value.strip().decode(errors="replace")
-    return headers

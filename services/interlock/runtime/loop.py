@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 import structlog
 from nats.aio.msg import Msg
-from opentelemetry import trace
 
 from interlock.runtime import telemetry
 from interlock.runtime.commit import CommitRefused, Committed, Committer
@@ -48,7 +47,7 @@ class StageLoop:
         self._max_deliver = max_deliver
         self._retry_delay = retry_delay
         self._cap = RateCap(dead_letters_per_minute)
-        self._tracer = trace.get_tracer("interlock")
+        self._tracer = telemetry.stage_tracer()
 
     async def handle(self, message: Msg, delivery: Delivery, pull: PullConsumer) -> None:
         """Process one delivery to its end: afterwards it is acknowledged or handed back."""
@@ -87,9 +86,7 @@ class StageLoop:
         name = event.subject.event
         telemetry.EVENTS_IN.labels(self.stage, name).inc()
         with (
-            structlog.contextvars.bound_contextvars(
-                request=event.subject.request_id, tenant=event.subject.tenant, event=event.id
-            ),
+            telemetry.about(event),
             telemetry.stage_span(self._tracer, self.stage, name, event.traceparent) as span,
         ):
             events = await self._decider.follow(event, datetime.now(UTC), span)
@@ -123,7 +120,8 @@ class StageLoop:
     ) -> bytes:
         """Write the dead letter and, for a request, its closing answer."""
         address = address_of(message.subject)
-        if address.event not in PRODUCER_EVENTS and not self._cap.allows():
+        outside = address.event in PRODUCER_EVENTS
+        if not outside and not self._cap.allows():
             self.halted = f"too many dead letters in a minute; the last: {code}"
             log.error("halted", stage=self.stage, code=code, for_seconds=HALT_S)
             pull.pause(HALT_S)
@@ -134,9 +132,7 @@ class StageLoop:
         attempt = int(address.step) if address.event == "retry" and address.step.isdigit() else 0
         letter = dead_letter(self.stage, message, delivery, why, attempt)
         answer = refusal(address, attempt, why, headers.get("ce-bundle"))
-        cause = (
-            subject_id(address) if address.event in PRODUCER_EVENTS else headers.get("ce-id", "")
-        )
+        cause = subject_id(address) if outside else headers.get("ce-id", "")
         drafts = [letter] if answer is None else [letter, answer]
         now = datetime.now(UTC)
         events = [self._decider.finish(draft, address, cause, now) for draft in drafts]

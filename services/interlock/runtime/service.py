@@ -115,9 +115,7 @@ class Service:
     async def _connected(self) -> AsyncIterator[Connection]:
         settings = self.settings
         credential = load_credential(settings.credential_of(self.durable))
-        client = await connect(
-            settings.url, credential, self.name, pending_size=MAX_UNSENT_BYTES
-        )
+        client = await connect(settings.url, credential, self.name, pending_size=MAX_UNSENT_BYTES)
         broker = _Broker(client)
         await broker.connect()
         committer = Committer(client)

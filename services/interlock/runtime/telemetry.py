@@ -4,6 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import structlog
@@ -14,6 +15,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from prometheus_client import Counter, Gauge, Histogram
 
 from interlock.runtime.settings import Settings
+from interlock_contracts.event import Event
 
 EVENTS_IN = Counter("interlock_events_in", "Events taken by a stage", ["stage", "event"])
 EVENTS_OUT = Counter("interlock_events_out", "Events committed by a stage", ["stage", "event"])
@@ -29,6 +31,8 @@ LATENCY = Histogram(
 LAG = Gauge("interlock_lag", "Messages that wait for a stage", ["stage"])
 HELD = Gauge("interlock_held", "Messages a stage is working on", ["stage"])
 
+_current: ContextVar[Event | None] = ContextVar("interlock_event", default=None)
+
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
@@ -38,6 +42,7 @@ def configure_logs(level: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _about,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             _exception_type_only,
@@ -49,6 +54,27 @@ def configure_logs(level: str) -> None:
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nats").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def about(event: Event) -> Iterator[None]:
+    """Every log line written inside says which request, tenant, event and trace it is about."""
+    token = _current.set(event)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def _about(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    event = _current.get()
+    if event is not None:
+        entry.setdefault("request", event.subject.request_id)
+        entry.setdefault("tenant", event.subject.tenant)
+        entry.setdefault("event_id", event.id)
+        if event.traceparent is not None:
+            entry.setdefault("trace", event.traceparent.split("-")[1])
+    return entry
 
 
 def _exception_type_only(
@@ -84,15 +110,21 @@ def configure_traces(settings: Settings, service: str) -> None:
     trace.set_tracer_provider(provider)
 
 
+def stage_tracer() -> Tracer | None:
+    """The tracer for stages; None while no provider is configured."""
+    configured = isinstance(trace.get_tracer_provider(), SdkTracerProvider)
+    return trace.get_tracer("interlock") if configured else None
+
+
 @contextmanager
 def stage_span(
-    tracer: Tracer, stage: str, event: str, traceparent: str | None
+    tracer: Tracer | None, stage: str, event: str, traceparent: str | None
 ) -> Iterator[str | None]:
     """A span for one event, child of the span that made the event; yields its traceparent.
 
-    Where tracing is off the incoming traceparent is passed on unchanged.
+    Where tracing is off (no tracer) the incoming traceparent is passed on unchanged.
     """
-    if not isinstance(trace.get_tracer_provider(), SdkTracerProvider):
+    if tracer is None:
         yield traceparent
         return
     parent = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None

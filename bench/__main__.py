@@ -1,0 +1,66 @@
+"""`python -m bench [runtime] [pipeline]`: the two tables of bench/README.md."""
+
+import sys
+
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from bench.harness import Figures
+from interlock.runtime import telemetry
+
+
+async def runtime_table(console: Console) -> None:
+    """Serial and loaded, floor and ours, in one process and in six."""
+    from bench.runtime import bare, measure_one, ours
+
+    table = _table("Runtime: six trivial hops, sync_interval always")
+    for apart in (False, True):
+        for in_flight, requests in ((1, 300), (256, 3000)):
+            floor = await measure_one(bare, apart=apart, in_flight=in_flight, requests=requests)
+            own = await measure_one(ours, apart=apart, in_flight=in_flight, requests=requests)
+            _row(table, floor, floor)
+            _row(table, own, floor)
+        more = await measure_one(ours, apart=apart, in_flight=512, requests=4000)
+        _row(table, more, floor)
+    console.print(table)
+
+
+def _table(title: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in ("what", "in flight", "requests/s", "× floor", "p50 ms", "× floor", "p99 ms"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    table.add_column("CPU ms a request", justify="right")
+    table.add_column("of it broker", justify="right")
+    return table
+
+
+def _row(table: Table, figures: Figures, floor: Figures) -> None:
+    broker = figures.cpu.get("nats-server", 0.0)
+    table.add_row(
+        figures.name,
+        str(figures.in_flight),
+        f"{figures.rate:,.0f}",
+        f"{figures.rate / floor.rate:.2f}",
+        f"{figures.p50:.1f}",
+        f"{figures.p50 / floor.p50:.2f}",
+        f"{figures.p99:.1f}",
+        f"{sum(figures.cpu.values()) - broker:.2f}",
+        f"{broker:.2f}",
+    )
+
+
+async def main(wanted: list[str]) -> None:
+    """Run the tables that were asked for, or both."""
+    telemetry.configure_logs("error")
+    console = Console(width=120)
+    if not wanted or "runtime" in wanted:
+        await runtime_table(console)
+    if not wanted or "pipeline" in wanted:
+        from bench.pipeline import pipeline_table
+
+        await pipeline_table(console)
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1:]))
