@@ -15,6 +15,7 @@ from interlock_contracts.case import Case, Step
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.ids import event_id
 from interlock_contracts.proposal import ModelRecord, Proposal
+from interlock_contracts.retrieval import Context
 from interlock_contracts.routing import Route
 from interlock_contracts.verdict import Decision
 
@@ -43,8 +44,23 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
         raise NeverRetry(FailureCode.EVENT_INVALID, f"the generator takes no {event} event")
     step = case.step + 1
     proposal = await _propose(input.bundle, case, step, using.models)
-    proposed = case.model_copy(update={"step": step, "proposal": proposal, "verdict": None})
+    proposed = case.model_copy(
+        update={
+            "step": step,
+            "proposal": proposal,
+            "verdict": None,
+            "context": _without_record(case.context),
+        }
+    )
     return (Draft("proposal", str(step), proposed, cause=cause),)
+
+
+def _without_record(context: Context | None) -> Context | None:
+    """How the context was found stands on the log once, in the `context` event.
+
+    Nobody after the generator needs it, and it is most of what a case weighs.
+    """
+    return None if context is None else context.model_copy(update={"record": None})
 
 
 async def _join(case: Case, log: Log) -> Case | None:
