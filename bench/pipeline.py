@@ -54,9 +54,11 @@ async def measure_pipeline(*, processes: bool, in_flight: int, requests: int) ->
             await measure("warm-up", driver.ask, 100, 10, {})
             pids = {"nats-server": system.broker.pid}
             for name, workers in system.workers.items():
-                pids |= {name: worker.pid for worker in workers if isinstance(worker, Worker)}
-            name = "6 processes" if processes else "1 process"
-            figures = await measure(name, driver.ask, requests, in_flight, pids)
+                for worker in workers:
+                    if isinstance(worker, Worker):
+                        pids[name] = worker.pid
+            what = "6 processes" if processes else "1 process"
+            figures = await measure(what, driver.ask, requests, in_flight, pids)
             await producer.close()
     return figures
 

@@ -157,7 +157,8 @@ class Committer:
         return group
 
     async def _flush(self, group: list[_Pending]) -> None:
-        if len(group) > SINGLES:
+        needs_batch = any(len(pending.messages) > 1 for pending in group)
+        if len(group) > (1 if needs_batch else SINGLES):  # one batch for all, not one for each
             everything = [message for pending in group for message in pending.messages]
             if await self._store(everything) is Committed.NEW:
                 for pending in group:
