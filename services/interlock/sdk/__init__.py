@@ -1,5 +1,15 @@
-"""What other teams write against: tools to be run."""
+"""What other teams write against: submitting requests, and running tools."""
 
 from interlock.sdk.executor import Reconciled, ToolContext, ToolError, ToolExecutor
+from interlock.sdk.producer import NoAnswer, Producer, RequestConflict, RequestRejected
 
-__all__ = ["Reconciled", "ToolContext", "ToolError", "ToolExecutor"]
+__all__ = [
+    "NoAnswer",
+    "Producer",
+    "Reconciled",
+    "RequestConflict",
+    "RequestRejected",
+    "ToolContext",
+    "ToolError",
+    "ToolExecutor",
+]
