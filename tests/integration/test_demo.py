@@ -5,24 +5,25 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DEMO = """
-import sys, uvloop
-from interlock.cli.demo import run_demo
-{sabotage}
-sys.exit(uvloop.run(run_demo(json_=True)))
-"""
-SABOTAGE = """
+COMMAND = [sys.executable, "-m", "interlock.cli", "demo", "--json"]
+SABOTAGED = """
+import sys
+from interlock.cli import main
 from interlock.cli.demo import scenes
 from interlock.cli.demo.world import Books
 scenes.SCRIPTS = tuple(one for one in scenes.SCRIPTS if one.name == "once")
 honest = Books.refunds
 Books.refunds = lambda self, order=None: honest(self, order) * 2
+sys.argv = ["interlock", "demo", "--json"]
+main()
 """
 CLAIMS = {
     "cited": [
@@ -60,21 +61,26 @@ CLAIMS = {
 }
 
 
-def start(temporary: Path, sabotage: str = "") -> subprocess.Popen[str]:
+@contextmanager
+def started(temporary: Path, command: Sequence[str] = COMMAND) -> Iterator[subprocess.Popen[str]]:
     """The demo; whatever it keeps while it runs is below `temporary`."""
     environment = {
         **os.environ,
         "TMPDIR": str(temporary),
         "INTERLOCK_NATS_URL": "nats://127.0.0.1:1",  # of somebody's shell: must not matter
     }
-    return subprocess.Popen(
-        [sys.executable, "-c", DEMO.format(sabotage=sabotage)],
+    with subprocess.Popen(
+        command,
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as demo:
+        try:
+            yield demo
+        finally:
+            demo.terminate()  # a test that failed before the end; it cleans up by itself
 
 
 def left_behind(temporary: Path) -> list[str]:
@@ -97,8 +103,8 @@ def claims(scene: dict[str, Any]) -> list[str]:
 
 
 def test_everything_claimed_happened(tmp_path: Path) -> None:
-    demo = start(tmp_path)
-    output, errors = demo.communicate(timeout=90)
+    with started(tmp_path) as demo:
+        output, errors = demo.communicate(timeout=90)
     scenes = [json.loads(line) for line in output.splitlines()]
     assert {scene["scene"]: claims(scene) for scene in scenes} == CLAIMS, output + errors
     assert all(scene["ok"] for scene in scenes)
@@ -108,8 +114,8 @@ def test_everything_claimed_happened(tmp_path: Path) -> None:
 
 
 def test_a_refund_paid_twice_would_be_seen(tmp_path: Path) -> None:
-    demo = start(tmp_path, SABOTAGE)
-    output, _ = demo.communicate(timeout=90)
+    with started(tmp_path, [sys.executable, "-c", SABOTAGED]) as demo:
+        output, _ = demo.communicate(timeout=90)
     (scene,) = (json.loads(line) for line in output.splitlines())
     assert demo.returncode == 1
     assert not scene["ok"]
@@ -120,11 +126,11 @@ def test_a_refund_paid_twice_would_be_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
-    demo = start(tmp_path)
-    assert demo.stdout is not None
-    first = json.loads(demo.stdout.readline())
-    demo.send_signal(number)
-    output, errors = demo.communicate(timeout=60)
+    with started(tmp_path) as demo:
+        assert demo.stdout is not None
+        first = json.loads(demo.stdout.readline())
+        demo.send_signal(number)
+        output, errors = demo.communicate(timeout=60)
     assert first["scene"] == "cited"
     assert "Traceback" not in errors
     assert demo.returncode == 130
