@@ -1,0 +1,112 @@
+"""`bundle`: the specification of a feature, checked and built."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from interlock.cli.common import JsonOption, StateOption, err, out, print_json, settings_of
+
+if TYPE_CHECKING:
+    from interlock.bundles.model import Bundle
+
+app = typer.Typer(help="Bundles: all that must hold of a feature, as data.", no_args_is_help=True)
+
+PathArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="[BUNDLE]", help="Folder or file. [env: INTERLOCK_BUNDLE]"),
+]
+
+
+@app.command()
+def check(path: PathArgument = None, json_: JsonOption = False) -> None:
+    """Compile a bundle and say what is in it, or everything that is wrong, with file and line."""
+    bundle = _compiled(path, json_)
+    if json_:
+        print_json({"ok": True, "problems": [], **_summary(bundle)})
+        return
+    out.print(f"[bold]{bundle.name}[/] {bundle.version}")
+    out.print(bundle.digest, style="dim")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("intent", "risk", "tools", "roles", "sources"):
+        table.add_column(column, overflow="fold")
+    for name, intent in bundle.intents.items():
+        roles = ", ".join(intent.roles) or "everybody"
+        refused = "(refused)" if intent.refusal is not None else ""
+        tools = ", ".join(intent.tools) or refused
+        table.add_row(name, str(intent.risk), tools, roles, ", ".join(intent.sources))
+    out.print(table)
+    counts = {
+        "tools": len(bundle.tools),
+        "sources": len(bundle.sources),
+        "policy files": len(bundle.policies),
+        "prompts": len(bundle.prompts),
+        "model routes": len(bundle.models),
+    }
+    out.print(", ".join(f"{count} {what}" for what, count in counts.items()), style="dim")
+
+
+@app.command()
+def build(
+    path: PathArgument = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="The file. Default: <state>/bundles/<digest>.json."),
+    ] = None,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Compile a bundle into one file, named by its digest: what services and replays load."""
+    from interlock.bundles.compile import write_bundle
+    from interlock.bundles.store import bundle_file
+    from interlock.runtime.errors import UserError
+
+    bundle = _compiled(path, json_)
+    file = output or bundle_file(settings_of(state).state / "bundles", bundle.digest)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_bundle(bundle, file)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror})") from None
+    if json_:
+        print_json({"file": str(file), "digest": bundle.digest})
+    else:
+        out.print(str(file), markup=False)
+
+
+def _compiled(path: Path | None, json_: bool) -> "Bundle":
+    from interlock.bundles.compile import compile_bundle
+    from interlock.bundles.errors import BundleError
+
+    path = path or settings_of().bundle
+    try:
+        return compile_bundle(path)
+    except BundleError as error:
+        if json_:
+            print_json({"ok": False, "problems": error.problems})
+        else:
+            for problem in error.problems:
+                err.print(problem, markup=False)
+        raise typer.Exit(1) from None
+
+
+def _summary(bundle: "Bundle") -> dict[str, Any]:
+    return {
+        "name": bundle.name,
+        "version": bundle.version,
+        "digest": bundle.digest,
+        "intents": {
+            name: {
+                "risk": intent.risk.value,
+                "tools": intent.tools,
+                "roles": intent.roles,
+                "sources": intent.sources,
+                "refused": intent.refusal is not None,
+            }
+            for name, intent in bundle.intents.items()
+        },
+        "tools": sorted(bundle.tools),
+        "sources": sorted(bundle.sources),
+        "policies": sorted(bundle.policies),
+    }

