@@ -33,7 +33,10 @@ def closing(
 ) -> Statement:
     """One statement about one result; it promises nothing the result does not say."""
     what = _summary(result, tool, arguments)
-    if result.effect is Effect.LANDED:
+    told = _own_words(result)
+    if told is not None:
+        text = told
+    elif result.effect is Effect.LANDED:
         facts = list(_facts(result.output, set(map(str, arguments.values())), question))
         if tool is not None and tool.effect == "read":
             text = f"{_subject(arguments, what)}: {'; '.join(facts) or 'nothing was found'}."
@@ -47,7 +50,17 @@ def closing(
             "It is being checked, and it will not simply be tried again."
         )
     handle = f"r{result.action}"
-    return Statement(text=text, citations=(Citation(handle=handle, quote=_quote(result)),))
+    quote = _quote(result) if told is None else _members({"summary": told})
+    return Statement(text=text, citations=(Citation(handle=handle, quote=quote),))
+
+
+def _own_words(result: Result) -> str | None:
+    """What the tool itself says of what it did: the `summary` of its output, if it has one."""
+    output = result.output
+    told = output.get("summary") if isinstance(output, dict) else None
+    landed = result.effect is Effect.LANDED and result.failure is None
+    fits = isinstance(told, str) and 0 < len(told) <= _MAX_QUOTE_CHARS // 2
+    return told if landed and fits else None
 
 
 def plain_closing(result: Result) -> Statement:
