@@ -170,7 +170,9 @@ Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 RequestId = Annotated[str, StringConstraints(pattern=r"^[0-7][0-9A-HJKMNP-TV-Z]{25}$")]
 """A ULID in Crockford base 32; also the idempotency key of a request."""
 
-Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+DIGEST = r"^sha256:[0-9a-f]{64}$"
+
+Digest = Annotated[str, StringConstraints(pattern=DIGEST)]
 """`sha256:` and 64 lower-case hex digits, over canonical JSON (RFC 8785) or over raw bytes."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=128), AfterValidator(_clean)]

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from interlock_contracts.base import Model, Time
+from interlock_contracts.base import DIGEST, Model, Time
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.ids import event_id
@@ -152,6 +152,9 @@ class Event:
             )
         data = parse_data(spec, body)
         check_address(address, data)
+        bundle = headers.get("ce-bundle")
+        if bundle is not None and not re.fullmatch(DIGEST, bundle):
+            raise InvalidEvent(FailureCode.EVENT_INVALID, "ce-bundle is not a digest")
         time = headers.get("ce-time")
         stated_id = headers.get("ce-id") if spec.owner in SERVICES else None
         return cls(
@@ -161,7 +164,7 @@ class Event:
             source=headers.get("ce-source", f"/{spec.owner}"),
             time=_time(time) if time else logged_at or _UNKNOWN_TIME,
             cause=headers.get("ce-cause"),
-            bundle=headers.get("ce-bundle"),
+            bundle=bundle,
             traceparent=headers.get("traceparent"),
             logged_at=logged_at,
             sequence=sequence,

@@ -4,8 +4,10 @@ import asyncio
 import os
 import socket
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from importlib import import_module
@@ -171,6 +173,7 @@ class Worker:
         self._supervisor: asyncio.Task[None] | None = None
         self._port = free_port()
         self._stopping = False
+        self._spawning = asyncio.Lock()
 
     @property
     def pid(self) -> int:
@@ -198,15 +201,16 @@ class Worker:
     async def stop(self) -> None:
         """SIGTERM, then wait for the drain; after the drain's own limit, SIGKILL."""
         self._stopping = True
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+        async with self._spawning:  # not between two lives
+            process = self._process
+        if process is not None and process.returncode is None:
+            process.terminate()
             try:
-                await asyncio.wait_for(self._process.wait(), self._settings.drain_timeout + 5.0)
+                await asyncio.wait_for(process.wait(), self._settings.drain_timeout + 5.0)
             except TimeoutError:
-                self._process.kill()
-                await self._process.wait()
+                process.kill()
+                await process.wait()
         if self._supervisor is not None:
-            self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
 
     async def _spawn(self) -> None:
@@ -232,14 +236,20 @@ class Worker:
         return {f"INTERLOCK_{name.upper()}": str(value) for name, value in given.items()}
 
     async def _supervise(self) -> None:
-        for _ in range(RESTARTS_PER_MINUTE):
+        deaths: deque[float] = deque(maxlen=RESTARTS_PER_MINUTE + 1)
+        while True:
             assert self._process is not None
             code = await self._process.wait()
-            if self._stopping:
-                return
-            log.error("service_died", service=self.name, code=code)
-            await self._spawn()
-            await self.ready()
+            deaths.append(time.monotonic())
+            often = len(deaths) > RESTARTS_PER_MINUTE and deaths[-1] - deaths[0] < 60
+            async with self._spawning:
+                if self._stopping:
+                    return
+                if often:
+                    log.critical("service_died_too_often", service=self.name, code=code)
+                    return
+                log.error("service_died", service=self.name, code=code)
+                await self._spawn()
 
 
 def _answers(url: str) -> bool:

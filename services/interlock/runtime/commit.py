@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any
 
 import nats.errors
+import structlog
 from nats.aio.client import Client
 from tenacity import (
     AsyncRetrying,
@@ -27,6 +28,8 @@ from interlock.runtime.broker.connect import PermissionDenied
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode
+
+log = structlog.get_logger(__name__)
 
 EXPECT_NEW = {"Nats-Expected-Last-Subject-Sequence": "0"}
 SUBJECT_TAKEN = frozenset({10071, 10077})
@@ -158,12 +161,9 @@ class Committer:
 
     async def _flush(self, group: list[_Pending]) -> None:
         needs_batch = any(len(pending.messages) > 1 for pending in group)
-        if len(group) > (1 if needs_batch else SINGLES):  # one batch for all, not one for each
-            everything = [message for pending in group for message in pending.messages]
-            if await self._store(everything) is Committed.NEW:
-                for pending in group:
-                    _resolve(pending, Committed.NEW)
-                return
+        wants_batch = len(group) > (1 if needs_batch else SINGLES)  # one for all, not one for each
+        if wants_batch and await self._store_together(group):
+            return
         outcomes = await asyncio.gather(
             *(self._store(pending.messages) for pending in group), return_exceptions=True
         )
@@ -172,6 +172,21 @@ class Committer:
                 _fail([pending], outcome)
             else:
                 _resolve(pending, outcome)
+
+    async def _store_together(self, group: list[_Pending]) -> bool:
+        """One atomic batch for the whole group; False if it has to be tried one by one."""
+        everything = [message for pending in group for message in pending.messages]
+        try:
+            outcome = await self._store(everything)
+        except RetryLater:
+            raise
+        except Exception as error:  # one of them is refused; the others are not to blame
+            log.warning("batch_refused", messages=len(everything), reason=type(error).__name__)
+            return False
+        if outcome is Committed.NEW:
+            for pending in group:
+                _resolve(pending, Committed.NEW)
+        return outcome is Committed.NEW
 
     async def _store(self, messages: Sequence[Wire]) -> Committed:
         """One message, or one atomic batch; tried again while the broker does not answer."""
@@ -185,6 +200,8 @@ class Committer:
             raise _unanswered(f"{type(error).__name__} on {messages[0][0]}") from None
         except PermissionDenied as error:
             raise CommitRefused(403, str(error)) from None
+        except nats.errors.MaxPayloadError:
+            raise CommitRefused(413, "larger than the broker takes") from None
         return _outcome(reply)
 
     async def _publish(self, messages: Sequence[Wire]) -> bytes:

@@ -11,6 +11,7 @@ from interlock.runtime.pull import Delivery
 from interlock.runtime.stage import Draft
 from interlock_contracts.answer import Answer, AnswerStatus, DeadLetter
 from interlock_contracts.canonical import digest_bytes
+from interlock_contracts.event import subject_id
 from interlock_contracts.failures import Failure
 from interlock_contracts.subjects import Subject, as_token, parse_subject
 
@@ -30,6 +31,24 @@ def address_of(subject: str) -> Subject:
         return Subject(tokens[0], tokens[1], tokens[2], tokens[3], tokens[4])
 
 
+def id_of(message: Msg) -> str:
+    """The id of the event a message is, or would be: nobody outside names their own."""
+    address = address_of(message.subject)
+    if address.event in PRODUCER_EVENTS:
+        return subject_id(address)
+    return (message.headers or {}).get("ce-id") or subject_id(address)
+
+
+def whose(message: Msg) -> dict[str, str]:
+    """What a log line says of a message that may be unreadable."""
+    address = address_of(message.subject)
+    return {
+        "request": address.request_id,
+        "tenant": address.tenant,
+        "event_id": id_of(message),
+    }
+
+
 def dead_letter(stage: str, message: Msg, delivery: Delivery, why: Failure, attempt: int) -> Draft:
     """The `dead` event for a message. Its address says which stage, event, step and attempt."""
     address = address_of(message.subject)
@@ -41,15 +60,20 @@ def dead_letter(stage: str, message: Msg, delivery: Delivery, why: Failure, atte
         tail=stage,
         data=DeadLetter(
             stage=stage,
-            subject=message.subject,
+            subject=_readable(message.subject),
             sequence=delivery.sequence,
-            headers={str(k): str(v) for k, v in (message.headers or {}).items()},
+            headers={_readable(k): _readable(v) for k, v in (message.headers or {}).items()},
             original=base64.b64encode(message.data) if inline else None,
             original_digest=digest_bytes(message.data),
             failure=why,
             deliveries=delivery.deliveries,
         ),
     )
+
+
+def _readable(text: object) -> str:
+    """Text from outside as it can stand in an event: what cannot be printed becomes U+FFFD."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in str(text))
 
 
 def closing_answer(

@@ -14,13 +14,15 @@ from interlock.runtime.dead_letters import (
     RateCap,
     address_of,
     dead_letter,
+    id_of,
     refusal,
+    whose,
 )
 from interlock.runtime.decision import Decider
 from interlock.runtime.errors import NeverRetry, RetryLater
 from interlock.runtime.pull import ACK, Delivery, PullConsumer
-from interlock_contracts.event import Event, InvalidEvent, subject_id
-from interlock_contracts.failures import FailureCode, failure
+from interlock_contracts.event import Event, InvalidEvent
+from interlock_contracts.failures import Failure, FailureCode, failure
 
 HALT_S = 10.0
 """How long a stage stands still when dead letters exceed their cap, before it tries again."""
@@ -55,6 +57,8 @@ class StageLoop:
         how = ACK
         try:
             await self._process(message, delivery)
+            if not pull.paused:
+                self.halted = None
         except InvalidEvent as error:
             how = await self._bury(message, delivery, error.code, error.message, pull)
         except RetryLater as error:
@@ -110,10 +114,19 @@ class StageLoop:
             )
             return await self._bury(message, delivery, code, reason, pull)
         telemetry.RETRIES.labels(self.stage, error.code).inc()
-        base = error.delay or self._retry_delay * 2 ** (delivery.deliveries - 1)
-        delay = min(base, 60.0) * random.uniform(0.5, 1.5)  # noqa: S311  # jitter, not a secret
-        log.warning("retry_later", stage=self.stage, code=error.code, delay=round(delay, 2))
+        delay = self._delay(delivery, error.delay)
+        log.warning(
+            "retry_later",
+            stage=self.stage,
+            code=error.code,
+            delay=round(delay, 2),
+            **whose(message),
+        )
         return nak(delay)
+
+    def _delay(self, delivery: Delivery, asked: float | None = None) -> float:
+        base = asked or self._retry_delay * 2 ** (delivery.deliveries - 1)
+        return min(base, 60.0) * random.uniform(0.5, 1.5)  # noqa: S311  # jitter, not a secret
 
     async def _bury(
         self, message: Msg, delivery: Delivery, code: FailureCode, reason: str, pull: PullConsumer
@@ -123,29 +136,38 @@ class StageLoop:
         outside = address.event in PRODUCER_EVENTS
         if not outside and not self._cap.allows():
             self.halted = f"too many dead letters in a minute; the last: {code}"
-            log.error("halted", stage=self.stage, code=code, for_seconds=HALT_S)
+            log.error("halted", stage=self.stage, code=code, for_seconds=HALT_S, **whose(message))
             pull.pause(HALT_S)
             return nak(HALT_S)
         self.halted = None
-        headers = message.headers or {}
         why = failure(code, reason)
-        attempt = int(address.step) if address.event == "retry" and address.step.isdigit() else 0
-        letter = dead_letter(self.stage, message, delivery, why, attempt)
-        answer = refusal(address, attempt, why, headers.get("ce-bundle"))
-        cause = subject_id(address) if outside else headers.get("ce-id", "")
-        drafts = [letter] if answer is None else [letter, answer]
-        now = datetime.now(UTC)
-        events = [self._decider.finish(draft, address, cause, now) for draft in drafts]
         try:
+            events = self._obituary(message, delivery, why)
             outcome = await self._committer.commit(events)
             if outcome is Committed.ALREADY:  # answered before: then the letter alone
                 await self._committer.commit(events[:1])
-        except (RetryLater, CommitRefused) as error:
-            log.exception("dead_letter_not_written", stage=self.stage, exc_info=error)
-            return nak(self._retry_delay)
+        except Exception as error:  # whatever it is, the message is never left hanging
+            log.exception(
+                "dead_letter_not_written", stage=self.stage, exc_info=error, **whose(message)
+            )
+            return nak(self._delay(delivery))
         telemetry.DEAD_LETTERS.labels(self.stage, why.area, code).inc()
-        log.warning("dead_letter", stage=self.stage, code=code, subject=str(address))
+        log.warning(
+            "dead_letter", stage=self.stage, code=code, subject=str(address), **whose(message)
+        )
         return ACK
+
+    def _obituary(self, message: Msg, delivery: Delivery, why: Failure) -> list[Event]:
+        """The dead letter and, where there is somebody to be told, the closing answer."""
+        address = address_of(message.subject)
+        attempt = int(address.step) if address.event == "retry" and address.step.isdigit() else 0
+        outside = address.event in PRODUCER_EVENTS
+        bundle = None if outside else (message.headers or {}).get("ce-bundle")
+        letter = dead_letter(self.stage, message, delivery, why, attempt)
+        answer = refusal(address, attempt, why, bundle)
+        drafts = [letter] if answer is None else [letter, answer]
+        now, cause = datetime.now(UTC), id_of(message)
+        return [self._decider.finish(draft, address, cause, now) for draft in drafts]
 
 
 def nak(delay: float) -> bytes:

@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict
 from dataclasses import dataclass
 
+import nats.errors
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -77,6 +78,9 @@ class PullConsumer:
         self._ack_wait = ack_wait
         self._held: dict[int, _Held] = {}
         self._asked: OrderedDict[str, int] = OrderedDict()
+        # Credit starts at one and doubles, so that a message that kills its worker meets few
+        # others: all that are held at a crash are delivered again, and that is counted.
+        self._window = 1
         self._count = 0
         self._last_heard = time.monotonic()
         self._paused_until = 0.0
@@ -114,9 +118,8 @@ class PullConsumer:
         return True
 
     def pause(self, seconds: float) -> None:
-        """Ask for nothing for a while."""
+        """Ask for nothing for a while; what has been asked for may still come."""
         self._paused_until = time.monotonic() + seconds
-        self._asked.clear()
 
     def taken(self, message: Msg) -> Delivery | None:
         """Note that a message has arrived; it is kept alive until `finish`.
@@ -139,9 +142,12 @@ class PullConsumer:
     async def finish(self, delivery: Delivery, how: bytes) -> None:
         """Acknowledge, or hand back, and free the slot."""
         held = self._held.pop(delivery.sequence)
-        await self._client.publish(held.reply, how)
-        if not self._held:
-            self._idle.set()
+        self._window = min(self.capacity, self._window + 1)
+        try:
+            await self._client.publish(held.reply, how)
+        finally:
+            if not self._held:
+                self._idle.set()
         await self._ask()
 
     async def on_status(self, message: Msg) -> None:
@@ -163,8 +169,8 @@ class PullConsumer:
         if self._stopping or self.lost or self.paused or not self._client.is_connected:
             return
         open_requests = sum(self._asked.values())
-        free = self.capacity - len(self._held) - open_requests
-        if free <= 0 or (open_requests and free < self.capacity // 4):
+        free = self._window - len(self._held) - open_requests
+        if free <= 0 or (open_requests and free < self._window // 4):
             return
         self._count += 1
         inbox = f"{self.inbox}.{self._count}"
@@ -179,21 +185,33 @@ class PullConsumer:
     async def _keep_going(self) -> None:
         """Keep what is held alive, and ask again when the server has forgotten the request."""
         interval = min(self._ack_wait / 3, 1.0)
+        reconnects = self._client.stats["reconnects"]
         while True:
             await asyncio.sleep(interval)
-            now = time.monotonic()
+            if reconnects != self._client.stats["reconnects"]:
+                reconnects = self._client.stats["reconnects"]
+                self._asked.clear()  # the server forgets with the connection
             if not self._client.is_connected:
-                self._asked.clear()
                 continue
-            for held in list(self._held.values()):
-                if now - held.since >= self._ack_wait / 3:
-                    held.since = now
-                    await self._client.publish(held.reply, IN_PROGRESS)
-            if self._asked and now - self._last_heard > 2.5 * _IDLE_HEARTBEAT_S:
-                self._asked.clear()
-                self._last_heard = now
-            await self._ask()
+            self._window = min(self.capacity, self._window * 2)
+            try:
+                await self._look_after()
+            except nats.errors.Error as error:  # the connection broke just now
+                log.warning("pull_interrupted", durable=self.durable, reason=type(error).__name__)
 
-    def forget_requests(self) -> None:
-        """After a reconnect: the server no longer knows what was asked for."""
+    async def _look_after(self) -> None:
+        now = time.monotonic()
+        for held in list(self._held.values()):
+            if now - held.since >= self._ack_wait / 3:
+                held.since = now
+                await self._client.publish(held.reply, IN_PROGRESS)
+        if self._asked and now - self._last_heard > 2.5 * _IDLE_HEARTBEAT_S:
+            self._asked.clear()
+            self._last_heard = now
+        await self._ask()
+
+    async def move(self, inbox: str) -> None:
+        """Have messages delivered to another inbox; requests from the old one are void."""
+        self.inbox = inbox
         self._asked.clear()
+        await self._ask()

@@ -6,14 +6,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import nats.errors
 import structlog
 from faststream.nats import NatsBroker
+from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from interlock.runtime import telemetry
 from interlock.runtime.broker.connect import BrokerClient, connect
 from interlock.runtime.broker.credentials import load_credential
+from interlock.runtime.broker.permissions import inbox_prefix
 from interlock.runtime.commit import Committer
 from interlock.runtime.health import HealthServer, consumer_info
 from interlock.runtime.log import JetStreamLog
@@ -55,6 +59,20 @@ class _Broker(NatsBroker):
 
 
 Handle = Callable[[Msg, Delivery, PullConsumer], Coroutine[Any, Any, None]]
+Take = Callable[[Msg], Coroutine[Any, Any, None]]
+
+
+def _listen(connection: Connection, inbox: str, take: Take) -> LogicSubscriber[Any]:
+    """A subscriber of this inbox.
+
+    One message after the other, because taking one only starts its task: what bounds the
+    number of tasks is the credit, and FastStream's own workers cost twice as much.
+    """
+    listener = connection.broker.subscriber(
+        f"{inbox}.>", no_reply=True, decoder=raw_message, persistent=False
+    )
+    listener(take)
+    return listener
 
 
 async def raw_message(message: Any) -> Msg:
@@ -84,6 +102,8 @@ class Service:
         self._wire = wire
         self._tasks: set[asyncio.Task[None]] = set()
         self._ready: asyncio.Event = asyncio.Event()
+        self._listener: LogicSubscriber[Any] | None = None
+        self._moving = asyncio.Lock()
         self.pull: PullConsumer | None = None
         self.http_port: int | None = None
 
@@ -104,6 +124,7 @@ class Service:
             try:
                 await self._watch(connection, pull, stop)
             finally:
+                await self._stop_listening()
                 finished = await pull.drain(self.settings.drain_timeout)
                 if not finished:
                     log.error("drain_timeout", service=self.name, held=pull.held)
@@ -142,19 +163,51 @@ class Service:
         self.pull = pull
 
         async def take(message: Msg) -> None:
-            if message.subject.startswith(pull.inbox):
+            if message.subject.startswith(inbox_prefix(self.durable)):
                 await pull.on_status(message)
                 return
             delivery = pull.taken(message)
             if delivery is not None:
-                task = asyncio.create_task(handle(message, delivery, pull))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._spawn(handle(message, delivery, pull))
+            if not message.data and not message.headers:
+                self._spawn(self._move(connection, pull, take))
 
-        # One message after the other, because taking one only starts its task: what bounds the
-        # number of tasks is the credit, and FastStream's own workers cost twice as much.
-        connection.broker.subscriber(f"{pull.inbox}.>", no_reply=True, decoder=raw_message)(take)
+        self._listener = _listen(connection, pull.inbox, take)
         return pull
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _move(self, connection: Connection, pull: PullConsumer, take: Take) -> None:
+        """Go on from a new inbox.
+
+        Between accounts an empty message is the mark that ends a series of replies, and a
+        producer may send one: what the broker delivers on that request afterwards goes nowhere.
+        Only without its inbox does the broker give the request up.
+        """
+        async with self._moving:
+            if self._listener is None:
+                return
+            await self._stop_listening()
+            inbox = connection.client.new_inbox()
+            self._listener = _listen(connection, inbox, take)
+            await self._listener.start()
+            await pull.move(inbox)
+
+    async def _stop_listening(self) -> None:
+        """Let the broker forget what was asked for, and take what it has already sent."""
+        listener, self._listener = self._listener, None
+        if listener is None or not isinstance(listener.subscription, Subscription):
+            return
+        try:
+            async with asyncio.timeout(5):
+                await listener.subscription.drain()  # type: ignore[no-untyped-call]  # it has no types
+        except (TimeoutError, nats.errors.Error) as error:
+            log.warning("not_unsubscribed", service=self.name, reason=type(error).__name__)
+        listener.subscription = None
+        await listener.stop()
 
     async def _serve_health(
         self, connection: Connection, pull: PullConsumer

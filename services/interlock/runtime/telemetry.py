@@ -73,7 +73,7 @@ def _about(_logger: Any, _method: str, entry: MutableMapping[str, Any]) -> Mutab
         entry.setdefault("tenant", event.subject.tenant)
         entry.setdefault("event_id", event.id)
         if event.traceparent is not None:
-            entry.setdefault("trace", event.traceparent.split("-")[1])
+            entry.setdefault("trace", event.traceparent[3:35])
     return entry
 
 
@@ -128,7 +128,13 @@ def stage_span(
         yield traceparent
         return
     parent = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
-    with tracer.start_as_current_span(f"{stage} {event}", context=parent, kind=SpanKind.CONSUMER):
+    with tracer.start_as_current_span(
+        f"{stage} {event}",
+        context=parent,
+        kind=SpanKind.CONSUMER,
+        record_exception=False,  # an exception's message may quote private input
+        set_status_on_exception=False,
+    ):
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier)
         yield carrier.get("traceparent", traceparent)

@@ -23,10 +23,11 @@ from interlock.runtime.broker.connect import BrokerClient, connect
 from interlock.runtime.broker.credentials import load_credential
 from interlock.runtime.broker.topology import stream_name
 from interlock.runtime.commit import EXPECT_NEW, Committed, Committer
-from interlock.runtime.errors import UserError
+from interlock.runtime.errors import RetryLater, UserError
 from interlock_contracts.actions import Confirm, Decided
 from interlock_contracts.answer import Answer
 from interlock_contracts.event import Event, InvalidEvent, parse_data
+from interlock_contracts.failures import FailureCode
 from interlock_contracts.ids import new_request_id
 from interlock_contracts.request import Principal, Request, Turn
 from interlock_contracts.subjects import LIVE_CELL, Subject
@@ -167,6 +168,7 @@ class Producer:
 
         Raises:
             RequestConflict: another request has this id.
+            RetryLater: the broker did not answer; submitting the same request again is safe.
         """
         body = request.model_dump_json().encode()
         address = Subject(self._cell, "request", self.tenant, request.request_id, "0")
@@ -176,7 +178,10 @@ class Producer:
             raise RequestRejected(error.message) from None
         if await self._committer.commit_wire([(str(address), body, EXPECT_NEW)]) is Committed.NEW:
             return True
-        standing = await self._read("request", request.request_id, "0")
+        try:
+            standing = await self._fetch("request", request.request_id, "0")
+        except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
+            raise RetryLater(FailureCode.STAGE_FAILED, "the log did not answer") from None
         same = {"deadline": None}
         if (
             standing is None
@@ -263,12 +268,15 @@ class Producer:
             following.news.set()
 
     async def _read(self, event: str, request_id: str, step: str) -> Event | None:
-        """The event on the log, or None as long as it is not committed."""
-        address = Subject(self._cell, event, self.tenant, request_id, step)
+        """The event on the log, or None as long as it is not committed or nobody answers."""
         try:
-            reply = await self._client.request(f"{self._get}.{address}", b"", timeout=2.0)
+            return await self._fetch(event, request_id, step)
         except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
             return None
+
+    async def _fetch(self, event: str, request_id: str, step: str) -> Event | None:
+        address = Subject(self._cell, event, self.tenant, request_id, step)
+        reply = await self._client.request(f"{self._get}.{address}", b"", timeout=2.0)
         headers = dict(reply.headers or {})
         if headers.get("Status"):
             return None

@@ -136,6 +136,24 @@ class BrokerClient(Client):
             finally:
                 answer.cancel()
 
+    def _build_message(
+        self,
+        sid: int,
+        subject: bytes,
+        reply: bytes,
+        data: bytes,
+        headers: dict[str, str] | None,
+    ) -> Msg:
+        """As the library's, but for a subject that is no UTF-8.
+
+        The broker lets a publisher use any bytes; the library would end the connection over
+        them, again and again, because the message stays on the log.
+        """
+        if not subject.isascii():
+            subject = subject.decode(errors="replace").encode()
+        message: Msg = super()._build_message(sid, subject, reply, data, headers)
+        return message
+
     async def publish_checked(
         self,
         subject: str,
