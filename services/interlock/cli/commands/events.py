@@ -1,0 +1,92 @@
+"""`events`: the timeline of one request."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from interlock.cli.common import (
+    JsonOption,
+    StateOption,
+    operator_log,
+    out,
+    print_json,
+    run,
+    settings_of,
+)
+from interlock.runtime.errors import UserError
+from interlock.runtime.log import StoredMessage
+from interlock.runtime.settings import Settings
+from interlock_contracts.actions import Grant, Result
+from interlock_contracts.answer import Answer, DeadLetter
+from interlock_contracts.case import Case
+from interlock_contracts.event import Event, InvalidEvent
+
+
+def events(
+    request_id: Annotated[str, typer.Argument(help="The request's id (a ULID).")],
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """The timeline of one request, as it stands on the log.
+
+    With --json: CloudEvents, one a line, in the form that `interlock stage` reads.
+    """
+    found = run(_read(settings_of(state), request_id))
+    if not found:
+        raise UserError(f"nothing is logged of a request {request_id!r}")
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("seq", "ms", "event", "step", "by", "what"):
+        table.add_column(column, justify="right" if column in ("seq", "ms") else "left")
+    start = found[0].logged_at
+    for message in found:
+        try:
+            event = message.event()
+        except InvalidEvent as error:
+            row = ("?", "", "", f"{error.code}: {error.message}")
+        else:
+            if json_:
+                print_json(event.to_cloudevent())
+            row = (event.subject.event, event.subject.step, event.source[1:], what(event))
+        elapsed = (message.logged_at - start).total_seconds() * 1000
+        table.add_row(str(message.sequence), f"{elapsed:.1f}", *row)
+    if not json_:
+        out.print(table)
+
+
+async def _read(settings: Settings, request_id: str) -> list[StoredMessage]:
+    async with operator_log(settings) as (_, log):
+        return await log.of_request(request_id)
+
+
+def what(event: Event) -> str:
+    """What an event says, in one line."""
+    data = event.data
+    if isinstance(data, Answer | Grant | Result | DeadLetter):
+        return _of_outcome(data)
+    if not isinstance(data, Case):
+        return str(getattr(data, "text", getattr(data, "summary", getattr(data, "decision", ""))))
+    if event.subject.event == "route" and data.route:
+        tools = f", tools {', '.join(data.route.tools)}" if data.route.tools else ""
+        return f"{data.route.intent} ({data.route.confidence:.2f}), {data.route.risk}{tools}"
+    if event.subject.event == "context" and data.context:
+        found = ", ".join(chunk.chunk_id for chunk in data.context.chunks)
+        return f"{data.context.outcome}: {found}" if found else str(data.context.outcome)
+    if event.subject.event == "verdict" and data.verdict:
+        violations = ", ".join(v.code for v in data.verdict.violations)
+        return f"{data.verdict.decision}" + (f": {violations}" if violations else "")
+    if event.subject.event == "proposal" and data.proposal:
+        calls = ", ".join(call.tool for call in data.proposal.calls)
+        return f"calls {calls}" if calls else data.proposal.text.split("\n")[0]
+    return ""
+
+
+def _of_outcome(data: Answer | Grant | Result | DeadLetter) -> str:
+    if isinstance(data, Answer):
+        codes = ", ".join(failure.code for failure in data.failures)
+        return f"{data.status}{f' ({codes})' if codes else ''}: {data.text.splitlines()[0]}"
+    if isinstance(data, DeadLetter):
+        return f"{data.failure.code}: {data.failure.message}"
+    if isinstance(data, Grant):
+        return f"{data.tool}({', '.join(f'{k}={v!r}' for k, v in data.arguments.items())})"
+    return f"{data.tool}: {data.effect}" + (f" ({data.failure.code})" if data.failure else "")
