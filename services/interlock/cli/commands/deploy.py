@@ -74,8 +74,8 @@ def init(
     if json_:
         print_json({"config": str(config), "bundle": digest, "folders": folders})
         return
-    out.print(f"broker        {config}", markup=False)
-    out.print(f"bundle        {digest}", markup=False)
+    out.print(f"{'broker':<20} {config}", markup=False)
+    out.print(f"{'bundle':<20} {digest}", markup=False)
     for name, held in folders.items():
         out.print(f"{name:<20} {', '.join(held)}", markup=False)
 
