@@ -137,9 +137,9 @@ async def build_index(
     """
     embedder = embedder or load_wordllama()
     passages = load_passages(bundle, root)
-    identity = index_identity(embedder.name, passages)
     if server is None:
-        return Searcher(await _embedded(passages, embedder, identity, storage), embedder)
+        return await embedded_searcher(passages, storage, embedder=embedder)
+    identity = index_identity(embedder.name, passages)
     from interlock.retriever.qdrant import QdrantIndex
 
     index = await QdrantIndex.create(server, identity, embedder.dimensions)
@@ -149,12 +149,17 @@ async def build_index(
     return Searcher(index, embedder)
 
 
-async def _embedded(
-    passages: Sequence[Passage], embedder: TextEmbedder, identity: str, storage: Path
-) -> Index:
-    """Build beside, then rename: a folder with its final name is whole."""
+async def embedded_searcher(
+    passages: Sequence[Passage], storage: Path, *, embedder: TextEmbedder | None = None
+) -> Searcher:
+    """A searcher over these passages; the index is built below `storage` if it is not there.
+
+    Build beside, then rename: a folder with its final name is whole.
+    """
     from interlock.retriever.edge import EdgeIndex
 
+    embedder = embedder or load_wordllama()
+    identity = index_identity(embedder.name, passages)
     folder = storage / identity.removeprefix("sha256:")[:32]
     if not folder.exists():
         building = storage / f".building-{folder.name}-{os.getpid()}"
@@ -170,4 +175,4 @@ async def _embedded(
             if not folder.exists():
                 raise
             shutil.rmtree(building)
-    return EdgeIndex.open(folder, identity)
+    return Searcher(EdgeIndex.open(folder, identity), embedder)

@@ -1,0 +1,21 @@
+"""Retrieval: quality on the development collections, latency and throughput.
+
+`python -m bench retrieval --data PATH`; PATH holds `bank_kb_dev/`, `chunking_dev/` and
+`ragtruth_dev.jsonl`.
+"""
+
+from pathlib import Path
+
+from rich.console import Console
+
+SIZES = (10_000, 100_000)
+
+
+async def run_retrieval(data: Path, console: Console) -> None:
+    """Print every table. Some minutes, most of them for the 100,000 passages."""
+    from bench.retrieval.quality import quality_tables
+    from bench.retrieval.speed import speed_tables, throughput_table
+
+    await quality_tables(data, console)
+    await throughput_table(data, console, SIZES[0])
+    await speed_tables(data, console, SIZES)

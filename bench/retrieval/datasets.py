@@ -1,0 +1,162 @@
+"""What is searched: the development collections, and synthetic passages in any number."""
+
+import json
+import random
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from math import log2
+from pathlib import Path
+from typing import Any
+
+from interlock.retriever.documents import Document, Passage, cut
+from interlock_contracts.canonical import digest_bytes
+from interlock_contracts.retrieval import Trust
+
+TENANTS = ("acme", "globex")
+SOURCE = "help"
+STAFF = "staff"
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Documents, and queries with the ids of the documents that are relevant."""
+
+    documents: list[Document]
+    queries: list[tuple[str, frozenset[str]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question about one corpus, answered by these (start, end) of its text."""
+
+    corpus: str
+    text: str
+    excerpts: tuple[tuple[int, int], ...]
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The records of a JSON lines file."""
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def document(name: str, title: str, text: str) -> Document:
+    """A document that the first tenant may read whole."""
+    return Document(
+        document_id=name,
+        version=digest_bytes(text.encode()),
+        tenant=TENANTS[0],
+        source=SOURCE,
+        trust=Trust.TRUSTED,
+        scopes=(),
+        title=title,
+        url=None,
+        text=text,
+    )
+
+
+def bank(data: Path) -> Judged:
+    """`bank_kb_dev`: a bank's support documents, queries of hundreds of words."""
+    folder = data / "bank_kb_dev"
+    return Judged(
+        [
+            document(one["id"], one["title"], one["content"])
+            for one in lines(folder / "documents.jsonl")
+        ],
+        [(one["query"], frozenset(one["relevant"])) for one in lines(folder / "queries.jsonl")],
+    )
+
+
+def ragtruth(data: Path) -> Judged:
+    """`ragtruth_dev`'s questions, each with its own three passages: short queries."""
+    documents: list[Document] = []
+    queries: dict[str, frozenset[str]] = {}
+    for one in lines(data / "ragtruth_dev.jsonl"):
+        if one["question"] in queries:
+            continue
+        parts = [part.strip() for part in re.split(r"passage \d+:", one["passages"])]
+        made = [
+            document(f"{one['source_id']}-{number}", "", part)
+            for number, part in enumerate(filter(None, parts))
+        ]
+        documents += made
+        queries[one["question"]] = frozenset(each.document_id for each in made)
+    return Judged(documents, list(queries.items()))
+
+
+def corpora(data: Path) -> tuple[dict[str, str], list[Question]]:
+    """`chunking_dev`: the texts by name, and the questions."""
+    folder = data / "chunking_dev"
+    texts = {}
+    for path in sorted(folder.glob("*.md")):
+        with path.open(encoding="utf-8", newline="") as file:
+            texts[path.stem] = file.read()
+    questions = [
+        Question(
+            one["corpus"],
+            one["question"],
+            tuple((excerpt["start"], excerpt["end"]) for excerpt in one["excerpts"]),
+        )
+        for one in lines(folder / "questions.jsonl")
+    ]
+    return texts, questions
+
+
+def passages_of(documents: Sequence[Document]) -> list[Passage]:
+    """All passages, by the default chunker."""
+    return [passage for one in documents for passage in cut(one)]
+
+
+def synthetic(data: Path, count: int) -> Iterator[Passage]:
+    """`count` passages of five sentences each, drawn from the bank's documents.
+
+    Half belong to either tenant; a quarter of each tenant's are for staff alone.
+    """
+    sentences = sentences_of(data)
+    chance = random.Random(7)
+    for number in range(count):
+        text = " ".join([*chance.choices(sentences, k=5), f"Reference R-{number}."])
+        name = f"d{number // 4:06d}"
+        own = digest_bytes(text.encode())
+        tenant = TENANTS[number % 2]
+        yield Passage(
+            chunk_id=f"{tenant}/{SOURCE}/{name}#{number}",
+            document_id=f"{tenant}/{SOURCE}/{name}",
+            version=own,
+            digest=own,
+            tenant=tenant,
+            source=SOURCE,
+            trust="trusted",
+            scopes=(STAFF,) if number // 2 % 4 == 0 else (),
+            title=f"Document {name}",
+            url=None,
+            heading="",
+            text=text,
+        )
+
+
+def synthetic_queries(data: Path, count: int) -> list[str]:
+    """Questions of eight words out of the same sentences, never a whole one."""
+    chance = random.Random(11)
+    long = [words for one in sentences_of(data) if len(words := one.split()) > 12]
+    return [" ".join(chance.choice(long)[2:10]) for _ in range(count)]
+
+
+def sentences_of(data: Path) -> list[str]:
+    """The sentences of the bank's documents."""
+    documents = lines(data / "bank_kb_dev" / "documents.jsonl")
+    found = (part for one in documents for part in _SENTENCE.split(one["content"]))
+    return [part for part in found if 40 <= len(part) <= 300]
+
+
+def ndcg(ranked: Sequence[str], relevant: Collection[str], at: int = 10) -> float:
+    """Normalised discounted cumulative gain, binary relevance (Järvelin and Kekäläinen 2002)."""
+    gain = sum(1 / log2(rank + 2) for rank, name in enumerate(ranked[:at]) if name in relevant)
+    return gain / sum(1 / log2(rank + 2) for rank in range(min(at, len(relevant))))
+
+
+def recall(ranked: Sequence[str], relevant: Collection[str], at: int = 100) -> float:
+    """The share of what is relevant that is among the first `at`."""
+    return len(set(ranked[:at]) & set(relevant)) / len(relevant)

@@ -1,0 +1,143 @@
+"""Speed: one engine search with tenant and scope filter, and the whole stage."""
+
+import resource
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench.retrieval.beside import beside
+from bench.retrieval.datasets import SOURCE, TENANTS, synthetic, synthetic_queries
+from interlock.bundles.model import Bundle, KnowledgeSource
+from interlock.retriever.documents import Passage
+from interlock.retriever.edge import EdgeIndex
+from interlock.retriever.index import DENSE, Entry, Index, Query
+from interlock.retriever.keywords import query_weights, terms
+from interlock.retriever.service import Searcher, embedded_searcher, entries
+from interlock.retriever.stage import decide
+from interlock.runtime.embedding import load_wordllama
+from interlock.runtime.stage import Input
+from interlock_contracts.case import Case
+from interlock_contracts.event import Event
+from interlock_contracts.request import Principal, Request
+from interlock_contracts.routing import Risk, Route
+from interlock_contracts.subjects import Subject
+
+QUERIES = 300
+FEWER = 50
+LIMIT = 50
+
+
+async def speed_tables(data: Path, console: Console, sizes: Sequence[int]) -> None:
+    """One table per size; the alternatives beside ours at the smallest."""
+    for size in sizes:
+        table = Table("engine", title=f"{size:,} passages", title_justify="left", box=None)
+        for column in ("build s", "p50 ms", "p99 ms", "recall@10"):
+            table.add_column(column, justify="right")
+        made = entries(list(synthetic(data, size)), load_wordllama())
+        queries = [query_of(text) for text in synthetic_queries(data, QUERIES)]
+        exact = exactly(made, queries)
+        with tempfile.TemporaryDirectory() as folder:
+            started = time.perf_counter()
+            index = EdgeIndex.create(Path(folder) / "index", f"sha256:{'0' * 64}", 256)
+            await index.upsert(made)
+            index.flush()
+            built = time.perf_counter() - started
+            table.add_row(
+                "Interlock, embedded", f"{built:.1f}", *await figures(index, queries, exact)
+            )
+            index.close()
+        if size == min(sizes):
+            async for name, seconds, other in beside(made):
+                # Fewer: one of them takes a second for each.
+                some = await figures(other, queries[:FEWER], exact[:FEWER])
+                table.add_row(name, f"{seconds:.1f}", *some)
+        console.print(table)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        console.print(f"peak memory of this process so far: {peak:,.0f} MB\n")
+
+
+def query_of(text: str) -> Query:
+    """A question in every form an engine may want."""
+    return Query(text, load_wordllama().embed([text])[0], query_weights(terms(text)))
+
+
+def exactly(made: Sequence[Entry], queries: Sequence[Query]) -> list[set[str]]:
+    """The ten nearest readable passages of each query, by brute force."""
+    readable = [one for one in made if one.passage.tenant == TENANTS[0] and not one.passage.scopes]
+    vectors = np.stack([one.dense for one in readable])
+    nearest = []
+    for query in queries:
+        assert query.dense is not None
+        best = np.argsort(-(vectors @ query.dense), kind="stable")[:10]
+        nearest.append({readable[place].passage.chunk_id for place in best})
+    return nearest
+
+
+async def figures(
+    index: Index, queries: Sequence[Query], exact: Sequence[set[str]]
+) -> tuple[str, str, str]:
+    """p50 and p99 of both legs together, and the dense leg's recall@10 against exact."""
+    times, hits = [], 0
+    for query, nearest in zip(queries, exact, strict=True):
+        started = time.perf_counter()
+        legs = await index.search(
+            query, tenant=TENANTS[0], scopes=(), sources=(SOURCE,), limit=LIMIT
+        )
+        times.append(time.perf_counter() - started)
+        dense = next(leg for leg in legs if leg.step == DENSE)
+        hits += len(nearest & {hit.chunk_id for hit in dense.hits[:10]})
+    times.sort()
+    return (
+        f"{times[len(times) // 2] * 1e3:.2f}",
+        f"{times[int(len(times) * 0.99)] * 1e3:.2f}",
+        f"{hits / 10 / len(exact):.3f}",
+    )
+
+
+async def throughput_table(data: Path, console: Console, size: int) -> None:
+    """The stage as the runtime calls it, one request after the other, one process."""
+    passages: list[Passage] = list(synthetic(data, size))
+    bundle = Bundle(name="bench", version="1", sources={SOURCE: KnowledgeSource(path="{tenant}")})
+    with tempfile.TemporaryDirectory() as folder:
+        searcher = await embedded_searcher(passages, Path(folder))
+        inputs = [stage_input(bundle, text) for text in synthetic_queries(data, QUERIES)]
+        seconds = await _run(searcher, inputs)
+    console.print(
+        f"stage, {size:,} passages: {len(inputs) / seconds:,.0f} requests/s in one process\n"
+    )
+
+
+async def _run(searcher: Searcher, inputs: Sequence[Input]) -> float:
+    for each in inputs[:20]:
+        await decide(each, searcher)
+    started = time.perf_counter()
+    for each in inputs:
+        await decide(each, searcher)
+    return time.perf_counter() - started
+
+
+def stage_input(bundle: Bundle, text: str) -> Input:
+    """A `route` event of a customer who asks this."""
+    request = Request(
+        request_id="01JD0000000000000000000000",
+        tenant=TENANTS[0],
+        principal=Principal(user="ann", role="customer"),
+        text=text,
+    )
+    route = Route(
+        intent="ask", risk=Risk.LOW, confidence=1.0, margin=1.0, sources=(SOURCE,), tools=(),
+        output="default", model_route="default",
+    )  # fmt: skip
+    case = Case(request=request, bundle=bundle.digest, route=route)
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    event = Event(
+        subject=Subject("ev", "route", TENANTS[0], request.request_id, "0"), data=case, id="e1",
+        source="/intent-router", time=now,
+    )  # fmt: skip
+    return Input(event=event, bundle=bundle, now=now, known_case=case)
