@@ -101,7 +101,12 @@ async def test_replay_of_everything_since_the_beginning(world: World) -> None:
 
 async def test_replay_names_a_divergence_and_fails(world: World, tmp_path: Path) -> None:
     """The bundle it ran on is not at hand: nothing can be said to be identical."""
-    found = await cli(world, "replay", world.requests["cited"], "--bundle", "examples/support")
+    kept = world.settings.state / "bundles"
+    away = kept.rename(tmp_path / "bundles")
+    try:
+        found = await cli(world, "replay", world.requests["cited"], "--bundle", "examples/support")
+    finally:
+        away.rename(kept)
     assert found.status == 1
     assert found.out.startswith(f"{world.requests['cited']} diverged: intent-router: ev.route.")
     assert "bundle_unknown" in found.out

@@ -182,9 +182,9 @@ async def test_without_a_key_the_gate_signs_with_its_own_and_says_so(
     assert grants and grants[0]["data"]["signature"] != ""
 
 
-async def test_a_pinned_bundle_that_is_not_at_hand_is_said(world: World) -> None:
+async def test_a_pinned_bundle_that_is_not_at_hand_is_said(world: World, tmp_path: Path) -> None:
     lines = as_lines(recorded(world, "cited"))
-    where = ("--bundle", "examples/support", "--state", str(world.settings.state))
+    where = ("--bundle", "examples/support", "--state", str(tmp_path))
     found = await asyncio.to_thread(call, ("stage", "retriever", *where), lines)
     assert (found.status, found.out) == (1, "")
     assert "line 2: bundle_unknown" in found.err

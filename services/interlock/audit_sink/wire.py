@@ -1,7 +1,6 @@
 """The audit-sink's wiring: every message of the log into the store, then acknowledged."""
 
 import sqlite3
-from datetime import UTC, datetime
 
 import structlog
 from nats.aio.msg import Msg
@@ -34,7 +33,7 @@ async def wire(connection: Connection) -> Handle:
                 message.headers or {},
                 message.data,
                 delivery.sequence,
-                datetime.fromtimestamp(delivery.timestamp_ns / 1e9, UTC),
+                delivery.logged_at,
             )
         )
         how = ACK

@@ -45,6 +45,7 @@ def compile_bundle(path: Path) -> Bundle:
 
 def write_bundle(bundle: Bundle, path: Path) -> None:
     """Write `bundle` as canonical JSON: the bytes its digest is taken over."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(canonical_json(bundle))
 
 

@@ -16,6 +16,8 @@ from typing import Self
 
 import structlog
 
+from interlock.bundles.compile import write_bundle
+from interlock.bundles.store import bundle_file
 from interlock.runtime.broker.connect import connect
 from interlock.runtime.broker.permissions import PROVISIONER
 from interlock.runtime.broker.provision import ConsumerSettings, Report, provision
@@ -91,7 +93,10 @@ class System:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        bundles_of(self.settings)  # a bundle that does not compile is said before anything starts
+        # A bundle that does not compile is said before anything starts; one that does is kept,
+        # so that its requests can be replayed when it has been edited.
+        bundle = bundles_of(self.settings).active()
+        write_bundle(bundle, bundle_file(self.settings.state / "bundles", bundle.digest))
         make_keys(self.settings.state)
         await self.broker.start()
         self._stack.push_async_callback(self.broker.stop)

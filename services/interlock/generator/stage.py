@@ -96,7 +96,8 @@ async def _propose(bundle: Bundle, case: Case, step: int, models: Complete) -> P
     response = await models(
         ModelRequest(case, model_route.candidates, prompt, tools, contract, step)
     )
-    return parse(response.output, _record(route, prompt, response))
+    record = _record(route, prompt, response)
+    return parse(record.output, record)  # the recorded text, so that a replay parses the same
 
 
 def _specification(bundle: Bundle, route: Route) -> tuple[ModelRoute, OutputContract]:

@@ -57,7 +57,7 @@ def _validator(log: MemoryLog, settings: Settings) -> tuple[Decide, list[str]]:
     from interlock.sdk.effects import Performer
     from interlock.sdk.serving import load_executor
 
-    performer = Performer(load_executor(settings.tools), log, _never_reserve)
+    performer = Performer(load_executor(settings), log, _never_reserve)
     notes = []
     if signing_key_path(settings.state).exists():
         key = signing_key(settings)

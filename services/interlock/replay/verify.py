@@ -11,8 +11,7 @@ operators sent is input. Of what no stage makes:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
 from typing import Any
 
 from interlock.replay.difference import first_difference
@@ -44,8 +43,6 @@ OF_THE_WORLD = frozenset(
 )
 """Codes of dead letters that a replay cannot bring about again. A grant's are among them because
 they depend on the keys and the clock of the executor."""
-
-_TICK = timedelta(microseconds=1)
 
 
 async def verify_request(events: Sequence[Entry], bundles: Bundles) -> Verification:
@@ -92,11 +89,6 @@ class _Check:
         now = decided_at(self.log, stage, event)
         try:
             made = await decider.follow(event, now)
-            if self._differs(made):
-                # Services round the broker's nanoseconds to the nearest microsecond, and a
-                # reader of the log cuts them off: the live stage may have seen one more.
-                again = await decider.follow(_later(event), now)
-                made = made if self._differs(again) else again
         except (InvalidEvent, RetryLater) as error:
             self._failed(event, stage, letter, error.code, error.message)
             return
@@ -202,10 +194,6 @@ class _Check:
         if found is not None and found.source == made.source and found.cause == letter.cause:
             self._compare(decider.stage, found, made)
 
-    def _differs(self, made: Sequence[Event]) -> bool:
-        pairs = ((one, self.log.get(one.subject)) for one in made)
-        return any(found is None or found.body() != one.body() for one, found in pairs)
-
     def _is_of(self, found: Event, made: Event, event: Event) -> bool:
         """Whether what stands can be what this very input led to."""
         after = self._position(found) > self.log.position(event.subject)
@@ -291,7 +279,3 @@ def _consumers(entry: Entry) -> list[tuple[Actor, str]]:
         for actor in STAGES
         if any(spec.name == address.event for spec in consumed_by(actor))
     ]
-
-
-def _later(event: Event) -> Event:
-    return replace(event, logged_at=(event.logged_at or event.time) + _TICK)

@@ -36,6 +36,9 @@ SUBJECT_TAKEN = frozenset({10071, 10077})
 """JetStream's codes for 'there is a message on this subject': the expectation failed, or the
 stream's own one-message-per-subject rule did."""
 DUPLICATE_IN_BATCH = 10201
+UNDECIDED = frozenset({10164, 10176})
+"""Another writer of the subject is under way; a batch lost some of its messages, as happens when
+the broker restarts between the first and the last of them."""
 
 _NO_ANSWER = (nats.errors.TimeoutError, nats.errors.NoRespondersError)
 
@@ -59,6 +62,10 @@ class CommitRefused(Exception):
     def __init__(self, code: int, description: str) -> None:
         super().__init__(f"{description} ({code})")
         self.code = code
+
+
+class _Undecided(RetryLater):
+    """Nothing was stored, and nothing is known to stand in the way."""
 
 
 Wire = tuple[str, bytes, dict[str, str]]
@@ -178,6 +185,8 @@ class Committer:
         everything = [message for pending in group for message in pending.messages]
         try:
             outcome = await self._store(everything)
+        except _Undecided:
+            return False
         except RetryLater:
             raise
         except Exception as error:  # one of them is refused; the others are not to blame
@@ -237,6 +246,8 @@ def _outcome(reply: bytes) -> Committed:
     code = error.get("err_code", error.get("code", 0))
     if code in SUBJECT_TAKEN or code == DUPLICATE_IN_BATCH:
         return Committed.ALREADY
+    if code in UNDECIDED:
+        raise _Undecided(FailureCode.STAGE_FAILED, f"not stored: {error.get('description')}")
     if error.get("code") == 503:
         raise RetryLater(
             FailureCode.STAGE_FAILED, f"the log takes nothing now: {error.get('description')}"

@@ -67,7 +67,7 @@ class StageLoop:
             reason = f"the broker refused the outcome: {error}"
             how = await self._bury(message, delivery, FailureCode.STAGE_FAILED, reason, pull)
         except Exception as error:
-            log.exception("stage_failed", stage=self.stage, exc_info=error)
+            log.exception("stage_failed", stage=self.stage, exc_info=error, **whose(message))
             again = RetryLater(FailureCode.STAGE_FAILED, f"{type(error).__name__} in {self.stage}")
             how = await self._later(message, delivery, again, pull)
         await pull.finish(delivery, how)
@@ -79,12 +79,11 @@ class StageLoop:
                 FailureCode.RETRIES_EXHAUSTED,
                 f"delivered {delivery.deliveries} times without an outcome",
             )
-        logged_at = datetime.fromtimestamp(delivery.timestamp_ns / 1e9, UTC)
         event = Event.decode(
             message.subject,
             message.headers,
             message.data,
-            logged_at=logged_at,
+            logged_at=delivery.logged_at,
             sequence=delivery.sequence,
         )
         name = event.subject.event

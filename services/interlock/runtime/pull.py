@@ -9,6 +9,7 @@ import json
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import nats.errors
 import structlog
@@ -23,6 +24,8 @@ IN_PROGRESS = b"+WPI"
 _REQUEST_EXPIRES_S = 30.0
 _IDLE_HEARTBEAT_S = 5.0
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 log = structlog.get_logger(__name__)
 
 
@@ -36,7 +39,7 @@ class Delivery:
 
     sequence: int
     deliveries: int
-    timestamp_ns: int
+    logged_at: datetime
     pending: int
 
 
@@ -50,7 +53,8 @@ def parse_ack_subject(reply: str) -> Delivery:
     return Delivery(
         deliveries=int(tokens[at]),
         sequence=int(tokens[at + 1]),
-        timestamp_ns=int(tokens[at + 3]),
+        # Cut off, not rounded, as every other reader of the log does.
+        logged_at=_EPOCH + timedelta(microseconds=int(tokens[at + 3]) // 1000),
         pending=int(tokens[at + 4]),
     )
 
@@ -59,6 +63,7 @@ def parse_ack_subject(reply: str) -> Delivery:
 class _Held:
     reply: str
     since: float
+    taken: float
 
 
 class PullConsumer:
@@ -78,8 +83,9 @@ class PullConsumer:
         self._ack_wait = ack_wait
         self._held: dict[int, _Held] = {}
         self._asked: OrderedDict[str, int] = OrderedDict()
-        # Credit starts at one and doubles, so that a message that kills its worker meets few
-        # others: all that are held at a crash are delivered again, and that is counted.
+        # Credit starts at one and grows with every message that was finished at its first
+        # delivery. What was held at a crash comes again before anything new, one at a time: a
+        # message that kills its worker is alone by then, and no other is counted out with it.
         self._window = 1
         self._count = 0
         self._last_heard = time.monotonic()
@@ -135,14 +141,15 @@ class PullConsumer:
         delivery = parse_ack_subject(message.reply)
         self.lag = delivery.pending
         again = delivery.sequence in self._held
-        self._held[delivery.sequence] = _Held(message.reply, now)
+        self._held[delivery.sequence] = _Held(message.reply, now, now)
         self._idle.clear()
         return None if again else delivery
 
     async def finish(self, delivery: Delivery, how: bytes) -> None:
         """Acknowledge, or hand back, and free the slot."""
         held = self._held.pop(delivery.sequence)
-        self._window = min(self.capacity, self._window + 1)
+        if delivery.deliveries == 1:
+            self._window = min(self.capacity, self._window + 1)
         try:
             await self._client.publish(held.reply, how)
         finally:
@@ -193,7 +200,8 @@ class PullConsumer:
                 self._asked.clear()  # the server forgets with the connection
             if not self._client.is_connected:
                 continue
-            self._window = min(self.capacity, self._window * 2)
+            if all(time.monotonic() - held.taken > interval / 2 for held in self._held.values()):
+                self._window = min(self.capacity, self._window * 2)  # slow, but not deadly
             try:
                 await self._look_after()
             except nats.errors.Error as error:  # the connection broke just now

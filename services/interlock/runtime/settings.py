@@ -28,8 +28,10 @@ class Settings(BaseSettings):
     tenants: Annotated[tuple[Token, ...], NoDecode] = ("acme", "globex")
     state: Path = Path(".state")
     bundle: Path = Path("examples/support")
-    tools: str = Field(
-        default="examples.support.shop:executor", description="module:factory of the tools to run"
+    tools: str | None = Field(
+        default=None,
+        description="package.module:name of the executor; default: that of executor.py in the "
+        "bundle's folder, if there is one",
     )
     qdrant_url: str | None = Field(
         default=None, description="a Qdrant server for the index; default: embedded"

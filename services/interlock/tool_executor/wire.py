@@ -6,5 +6,5 @@ from interlock.tool_executor.serving import executor_handler
 
 
 async def wire(connection: Connection) -> Handle:
-    """Run the tools of `settings.tools`."""
-    return executor_handler("tool-executor", load_executor(connection.settings.tools), connection)
+    """Run the tools that the settings name, or those of the bundle's folder."""
+    return executor_handler("tool-executor", load_executor(connection.settings), connection)

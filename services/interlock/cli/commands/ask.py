@@ -112,9 +112,8 @@ def show_answer(answer: Answer) -> None:
     out.print(f"[{_STYLE[answer.status]}]{answer.status}[/]")
     out.print(answer.text, markup=False)
     for source in answer.sources:
-        out.print(
-            f"  [dim]{escape(source.handle)}[/] {escape(source.title)} — “{escape(source.quote)}”"
-        )
+        line = f"  {source.handle} {source.title} — “{source.quote}”"
+        out.print(line, style="dim", markup=False)
     for action in answer.actions:
         why = f" ({action.failure.code}: {action.failure.message})" if action.failure else ""
         out.print(f"  {action.tool}: {action.effect}{why}", markup=False)
