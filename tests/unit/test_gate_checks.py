@@ -29,7 +29,8 @@ from interlock.contract_validator.checks.citations import (
 )
 from interlock.contract_validator.checks.matching import Needle, Text
 from interlock.contract_validator.checks.output import check_form, check_output, compile_forbidden
-from interlock.contract_validator.checks.provenance import Sources, check_origins, trace
+from interlock.contract_validator.checks.provenance import check_origins, trace
+from interlock.contract_validator.checks.sources import Sources
 from interlock_contracts.actions import Effect, Result
 from interlock_contracts.case import Step
 from interlock_contracts.failures import FailureCode as Code

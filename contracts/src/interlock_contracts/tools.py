@@ -10,7 +10,7 @@ decides at run time is that data, never this code.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -22,9 +22,21 @@ from interlock_contracts.verdict import Origin
 EffectKind = Literal["read", "write", "external"]
 Recovery = Literal["idempotent", "reconcile", "operator"]
 
+Derivation = Literal["sum", "difference", "product", "share", "raised"]
+"""How a number may follow from two others: `share` is b % of a, `raised` is a + b % of a."""
+
 SAFE_ORIGINS = (Origin.CONSTANT, Origin.FACT, Origin.USER, Origin.RESULT, Origin.TRUSTED)
 """Where a value may come from unless the contract says otherwise: anywhere but untrusted
 content and the model's own invention."""
+
+
+def _is_empty(value: Sized) -> bool:
+    """Left out where empty: a bundle that was built before the field was known keeps its digest."""
+    return not value
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class ToolArguments(BaseModel):
@@ -49,7 +61,14 @@ class ToolSpec(Model):
     """A tool contract as data: what the gate, the generator and the executors go by.
 
     `accepts` says per argument which origins are fine; an argument that is not named accepts
-    `SAFE_ORIGINS`. `recovery` says what is done when a call's outcome is unknown. `returns` is
+    `SAFE_ORIGINS`. `confirms` names those for which the requester is asked first; any other
+    origin is refused. `derives` are the functions by which a number may follow from others.
+    `asked_by` are phrases by which a user asks for this action (without any, the words of its
+    name); where content of others was read and no phrase was said, the requester is asked.
+    `records` are JSON pointers (`*` for any index or name) to what the tool returns as its own
+    record, a whole value each; everything else it returns is content that others may have
+    written. Without `records` all is record where `returns` is declared, and nothing otherwise.
+    `recovery` says what is done when a call's outcome is unknown. `returns` is
     the JSON Schema of what the tool returns; policies may read a fact only as far as it is
     declared there.
     """
@@ -64,6 +83,10 @@ class ToolSpec(Model):
     roles: tuple[Token, ...] = ()
     scopes: tuple[Token, ...] = ()
     accepts: dict[str, tuple[Origin, ...]] = {}
+    confirms: dict[str, tuple[Origin, ...]] = Field(default={}, exclude_if=_is_empty)
+    derives: dict[str, tuple[Derivation, ...]] = Field(default={}, exclude_if=_is_empty)
+    asked_by: tuple[CleanText, ...] = Field(default=(), exclude_if=_is_empty)
+    records: tuple[CleanText, ...] | None = Field(default=None, exclude_if=_is_none)
     facts: tuple[FactSpec, ...] = ()
     summary: CleanText = ""
     timeout_ms: int = Field(default=10_000, gt=0)
@@ -82,6 +105,10 @@ def tool(
     roles: Sequence[str] = (),
     scopes: Sequence[str] = (),
     accepts: Mapping[str, Sequence[str]] | None = None,
+    confirms: Mapping[str, Sequence[str]] | None = None,
+    derives: Mapping[str, Sequence[Derivation]] | None = None,
+    asked_by: Sequence[str] = (),
+    records: Sequence[str] | None = None,
     facts: Sequence[FactSpec] = (),
     returns: type[BaseModel] | None = None,
     summary: str = "",
@@ -108,6 +135,10 @@ def tool(
                 roles=tuple(roles),
                 scopes=tuple(scopes),
                 accepts={k: tuple(map(Origin, v)) for k, v in (accepts or {}).items()},
+                confirms={k: tuple(map(Origin, v)) for k, v in (confirms or {}).items()},
+                derives={k: tuple(v) for k, v in (derives or {}).items()},
+                asked_by=tuple(asked_by),
+                records=None if records is None else tuple(records),
                 facts=tuple(facts),
                 returns=returns.model_json_schema(mode="serialization") if returns else None,
                 summary=summary,

@@ -8,6 +8,11 @@ from interlock_contracts.base import CleanText, Digest, Json, JsonObject, Model,
 from interlock_contracts.failures import AREA_OF, Failure, FailureCode
 
 
+def _is_empty(value: tuple[object, ...]) -> bool:
+    """Left out where empty: events written before the field was known keep their bytes."""
+    return not value
+
+
 class Decision(StrEnum):
     """What happens next; for a whole proposal, or for one action of it."""
 
@@ -34,13 +39,18 @@ def violation(code: FailureCode, path: str, message: str) -> Violation:
 
 
 class Origin(StrEnum):
-    """Where the value of an argument comes from, most trustworthy first."""
+    """Where the value of an argument comes from, most trustworthy first.
+
+    `referred` is untrusted content that the user's own words point to: the page, the file, the
+    channel they named, for a kind of value they did not give themselves.
+    """
 
     CONSTANT = "constant"
     FACT = "fact"
     USER = "user"
     RESULT = "result"
     TRUSTED = "trusted"
+    REFERRED = "referred"
     UNTRUSTED = "untrusted"
     INVENTED = "invented"
 
@@ -80,6 +90,7 @@ class ActionVerdict(Model):
     """What was decided of one proposed tool call.
 
     `digest` binds tool, arguments, evidence and policy: a person who approves, approves it.
+    `concerns` are the reasons why it is not automatic although nothing is wrong with it.
     """
 
     action: Token
@@ -89,6 +100,7 @@ class ActionVerdict(Model):
     digest: Digest
     provenance: tuple[Provenance, ...] = ()
     policy: PolicyDecision | None = None
+    concerns: tuple[Violation, ...] = Field(default=(), exclude_if=_is_empty)
 
 
 class Verdict(Model):

@@ -121,6 +121,7 @@ def ask_reviewer(
         provenance=action.provenance,
         facts=tuple(facts),
         policy=action.policy,
+        concerns=action.concerns,
         expires_at=input.now + timedelta(seconds=bundle.limits.approval_ttl_s),
     )
     return Draft("review", action.action, review)

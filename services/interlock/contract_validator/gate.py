@@ -11,6 +11,7 @@ from interlock.bundles.model import Bundle, OutputContract
 from interlock.contract_validator.binding import bind, token
 from interlock.contract_validator.checks.allowlist import check_tool
 from interlock.contract_validator.checks.arguments import check_arguments, compile_schemas, fits
+from interlock.contract_validator.checks.choice import concerns
 from interlock.contract_validator.checks.citations import (
     check_access,
     check_citations,
@@ -22,7 +23,8 @@ from interlock.contract_validator.checks.output import (
     check_output,
     compile_forbidden,
 )
-from interlock.contract_validator.checks.provenance import Sources, check_origins, trace
+from interlock.contract_validator.checks.provenance import check_origins, trace
+from interlock.contract_validator.checks.sources import Sources
 from interlock.contract_validator.checks.text import pointer, shown
 from interlock.contract_validator.policy import Policies
 from interlock_contracts.answer import FactReply
@@ -87,7 +89,7 @@ class Gate:
                 for index, call in enumerate(proposal.calls)
             ]
             facts = await self._facts(case, actions, fetch)
-            sources = Sources(case)
+            sources = Sources(case, self.bundle.tools)
             for action in actions:
                 self._judge_action(action, case, route, facts, sources)
                 violations += action.violations
@@ -180,6 +182,18 @@ class Gate:
         if not missing:
             action.policy = self.decide_policy(case, route, tool, action.call.arguments, known)
             action.violations += _policy_violations(action.index, action.policy)
+            self._ask_first(action, tool, known, sources)
+
+    def _ask_first(
+        self, action: "_Action", tool: ToolSpec, known: Sequence[Fact], sources: Sources
+    ) -> None:
+        """Where there are concerns, the requester confirms: an obligation as any other."""
+        arguments, policy = action.call.arguments, action.policy
+        found = concerns(action.index, tool, arguments, action.provenance, known, sources)
+        action.concerns = tuple(found[:_MOST_CONCERNS])
+        if found and policy is not None and policy.allowed:
+            duties = tuple(sorted({*policy.obligations, "confirm"}))
+            action.policy = policy.model_copy(update={"obligations": duties})
 
     def decide_policy(
         self,
@@ -207,11 +221,15 @@ class Gate:
             digest=_NO_DIGEST,
             provenance=action.provenance,
             policy=action.policy,
+            concerns=action.concerns,
         )
         known = facts_of(tool, call.arguments, facts) if tool else ()
         bound = bind(case.request, self.bundle.digest, verdict, known)
         return verdict.model_copy(update={"digest": bound})
 
+
+_MOST_CONCERNS = 16
+"""Concerns of one call that are told; one is enough to ask."""
 
 _NO_DIGEST = "sha256:" + "0" * 64
 
@@ -227,6 +245,7 @@ class _Action:
     violations: list[Violation]
     provenance: tuple[Provenance, ...] = ()
     policy: PolicyDecision | None = None
+    concerns: tuple[Violation, ...] = ()
 
     @property
     def decision(self) -> Decision:

@@ -31,6 +31,25 @@ _ADDRESS = re.compile(r"\S*\w[@/.:\\]\S*")
 """An e-mail address, a URL, a path, a decimal: its punctuation is part of what it says."""
 
 
+_ACCOUNT = re.compile(r"\+?[A-Za-z0-9][A-Za-z0-9 ()/.-]{5,40}")
+_DIGITS = 7
+"""An account or telephone number has this many digits; it may be grouped in any way."""
+
+
+def _address(text: str) -> re.Pattern[str]:
+    """An address as such, with or without scheme and final slash."""
+    bare = re.sub(r"^https?://", "", text.rstrip("/"), flags=re.IGNORECASE)
+    around = rf"(?<![\w@/.:-])(?:https?://)?{re.escape(bare)}/?(?![\w@/:&=%#-]|[.?]\w)"
+    return re.compile(around, re.IGNORECASE)
+
+
+def _spaced(text: str) -> re.Pattern[str]:
+    """An account or telephone number, however it is grouped."""
+    letters = [re.escape(char) for char in text if char.isalnum()]
+    between = r"[\u00a0 ()/.-]{0,2}"
+    return re.compile(rf"(?<![\w-])[+(]{{0,2}}{between.join(letters)}(?![\w-])", re.IGNORECASE)
+
+
 class Needle:
     """One value to look for."""
 
@@ -43,8 +62,9 @@ class Needle:
         self.exact: re.Pattern[str] | None = None
         if _ADDRESS.fullmatch(self.text):
             # a@b.com does not stand in a@b.com.evil.org, nor in x-a@b.com
-            around = rf"(?<![\w@/.:-]){re.escape(self.text)}(?![\w@/:&=%#-]|[.?]\w)"
-            self.exact = re.compile(around, re.IGNORECASE)
+            self.exact = _address(self.text)
+        elif _ACCOUNT.fullmatch(self.text) and sum(map(str.isdigit, self.text)) >= _DIGITS:
+            self.exact = _spaced(self.text)
         plain = isinstance(value, int | float) and not isinstance(value, bool)
         self.number = Decimal(str(value)) if plain else None
 
@@ -55,7 +75,9 @@ class Needle:
             return self.number is not None and self.number == other.number
         if not self.text or not other.text:
             return bool(self.value == item)
-        if self.exact is not None or not self.words.strip():
+        if self.exact is not None and other.exact is not None:
+            return self.exact.fullmatch(other.text.strip()) is not None
+        if not self.words.strip():
             return self.text.casefold() == other.text.casefold()
         return self.words == other.words
 
@@ -73,6 +95,12 @@ class Text:
     @cached_property
     def _numbers(self) -> list[tuple[Decimal, tuple[int, int]]]:
         return list(_numbers(self.original))
+
+    @cached_property
+    def amounts(self) -> list[Decimal]:
+        """Every number in the text, as written: what other numbers may be derived from."""
+        readings = (_readings(match["digits"])[0] for match in _NUMBER.finditer(self.original))
+        return list(dict.fromkeys(readings))
 
     def find(self, needle: Needle) -> tuple[int, int] | None:
         """Where the value stands, as offsets into the original text, or None."""

@@ -1,114 +1,29 @@
 """Where does each argument value come from, and does the contract accept that?
 
-The places are looked through from the most trustworthy to the least; the first place that has
-the value and that the contract accepts counts. What an assistant said earlier is no source: a
-model must not vouch for itself. Neither is what a system merely repeats of the arguments it
-was asked with.
+The places (`sources`) are looked through from the most trustworthy to the least; the first
+place that has the value and that the contract accepts counts, else the first it lets a person
+confirm. A number that stands nowhere may follow from others (`derived`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from interlock.contract_validator.checks.matching import Needle, Text
+from interlock.contract_validator.checks.derived import derive
+from interlock.contract_validator.checks.matching import Needle
+from interlock.contract_validator.checks.sources import Path, Place, Sources, Words
 from interlock.contract_validator.checks.text import MOST_VALUES, leaves, pointer, shown
-from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
-from interlock_contracts.retrieval import Trust
 from interlock_contracts.tools import SAFE_ORIGINS, ToolSpec
 from interlock_contracts.verdict import Fact, Origin, Provenance, Violation, violation
 
-Path = tuple[str | int, ...]
+Origins = Sequence[Origin]
 
 
-class Leaf:
-    """One value a system returned; text is normalised once, however often it is looked into."""
-
-    __slots__ = ("path", "text", "value")
-
-    def __init__(self, path: Path, value: Any) -> None:
-        self.path = path
-        self.value = value
-        self.text = Text(value) if isinstance(value, str) else None
-
-    def has(self, needle: Needle) -> bool:
-        """Whether this is the value, or text that has it."""
-        if self.text is not None:
-            return self.text.find(needle) is not None
-        return needle.equals(self.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Values:
-    """JSON a system returned: its leaves, less those it was asked with."""
-
-    origin: Origin
-    name: str
-    leaves: tuple["Leaf", ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """Text somebody wrote."""
-
-    origin: Origin
-    name: str
-    text: Text
-
-
-class Sources:
-    """Everything of one case a value may come from; costly parts are prepared on first use."""
-
-    def __init__(self, case: Case) -> None:
-        request = case.request
-        who = (Leaf(("user",), request.principal.user),)
-        self._user: list[Values | Words] = [
-            Values(Origin.USER, "principal", who),
-            Words(Origin.USER, "text", Text(request.text)),
-        ]
-        self._user += [
-            Words(Origin.USER, f"history[{index}]", Text(turn.text))
-            for index, turn in enumerate(request.history)
-            if turn.role == "user"
-        ]
-        self._results = list(_results(case))
-        chunks = case.context.chunks if case.context else ()
-        words = [
-            Words(
-                Origin.TRUSTED if chunk.trust is Trust.TRUSTED else Origin.UNTRUSTED,
-                chunk.handle,
-                Text(chunk.text),
-            )
-            for chunk in chunks
-        ]
-        self._chunks = sorted(words, key=lambda place: place.origin is Origin.UNTRUSTED)
-
-    def places(self, facts: Iterable[Fact]) -> Iterator[Values | Words]:
-        """Most trustworthy first."""
-        for fact in facts:
-            yield Values(Origin.FACT, f"fact {fact.name}", _own(fact.value, fact.arguments))
-        yield from self._user
-        yield from self._results
-        yield from self._chunks
-
-
-def _results(case: Case) -> Iterator[Values]:
-    for step in case.steps:
-        asked = {action.action: action.arguments for action in step.verdict.actions}
-        for result in step.results:
-            own = _own(result.output, asked.get(result.action, {}))
-            yield Values(Origin.RESULT, f"result r{result.action}", own)
-
-
-def _own(value: Any, asked: Mapping[str, Any]) -> tuple[Leaf, ...]:
-    """The leaves of `value`, without those that only repeat what was asked with."""
-    echoes = [Needle(item) for _, item in leaves(asked)]
-    return tuple(
-        Leaf(path, item)
-        for path, item in leaves(value)
-        if not any(echo.equals(item) for echo in echoes)
-    )
+def origins_for(tool: ToolSpec, path: str) -> tuple[Origins, Origins]:
+    """What the contract (accepts, lets a person confirm) for the argument at `path`."""
+    name = path.split("/")[1].replace("~1", "/").replace("~0", "~")
+    return tool.accepts.get(name, SAFE_ORIGINS), tool.confirms.get(name, ())
 
 
 def trace(
@@ -122,43 +37,58 @@ def trace(
     for path, value in islice(leaves(arguments), MOST_VALUES):
         if not path:
             continue  # there are no arguments at all
-        accepted = tool.accepts.get(str(path[0]), SAFE_ORIGINS)
         # A fact that was fetched with this very argument cannot be what vouches for it.
         fed = {fact.name for fact in tool.facts if path[0] in fact.arguments.values()}
         others = [fact for fact in facts if fact.name not in fed]
-        origin, evidence = _find(value, path, tool, accepted, sources.places(others))
+        origin, evidence = _find(value, path, tool, others, sources)
         found.append(Provenance(path=pointer(*path), origin=origin, evidence=evidence))
     return tuple(found)
 
 
+def locate(value: Any, facts: Sequence[Fact], sources: Sources) -> tuple[Origin, str]:
+    """The most trustworthy place that has the value, whatever a contract says of it."""
+    return _first(Needle(value), sources.places(facts, value), tuple(Origin), ())
+
+
 def _find(
-    value: Any,
-    path: Path,
-    tool: ToolSpec,
-    accepted: Sequence[Origin],
-    places: Iterable[Values | Words],
+    value: Any, path: Path, tool: ToolSpec, facts: Sequence[Fact], sources: Sources
 ) -> tuple[Origin, str]:
-    """The first accepted place that has the value; else the best place; else invented."""
-    best: tuple[Origin, str] | None = None
+    """The first accepted place that has the value; else one to confirm; else the best."""
+    accepted, confirmed = origins_for(tool, pointer(*path))
     constant = _constant(value, path, tool.parameters)
-    if constant is not None:
-        best = (Origin.CONSTANT, constant)
-        if Origin.CONSTANT in accepted:
-            return best
-    needle = Needle(value)
+    if constant is not None and Origin.CONSTANT in accepted:
+        return Origin.CONSTANT, constant
+    found = _first(Needle(value), sources.places(facts, value), accepted, confirmed)
+    functions = tool.derives.get(str(path[0]), ())
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if functions and number and (found[0] not in accepted or found[0] is Origin.INVENTED):
+        derived = derive(value, functions, sources.places(facts, value))
+        if derived is not None and (found[0] is Origin.INVENTED or derived[0] in accepted):
+            found = derived
+    if found[0] is Origin.INVENTED and constant is not None:
+        return Origin.CONSTANT, constant
+    return found
+
+
+def _first(
+    needle: Needle, places: Iterable[Place], accepted: Origins, confirmed: Origins
+) -> tuple[Origin, str]:
+    best: tuple[Origin, str] | None = None
     for place in places:
-        if best is not None and place.origin not in accepted:
+        settled = best is not None and (best[0] in confirmed or place.origin not in confirmed)
+        if settled and place.origin not in accepted:
             continue
         evidence = _evidence(needle, place)
         if evidence is None:
             continue
         if place.origin in accepted:
             return place.origin, evidence
-        best = best or (place.origin, evidence)
+        if best is None or place.origin in confirmed:
+            best = (place.origin, evidence)
     return best or (Origin.INVENTED, "found nowhere")
 
 
-def _evidence(needle: Needle, place: Values | Words) -> str | None:
+def _evidence(needle: Needle, place: Place) -> str | None:
     if isinstance(place, Words):
         span = place.text.find(needle)
         if span is None:
@@ -222,14 +152,13 @@ def _expand(schema: Any, root: Mapping[str, Any], depth: int) -> list[Mapping[st
 
 
 def check_origins(index: int, tool: ToolSpec, provenance: Iterable[Provenance]) -> list[Violation]:
-    """untrusted_instruction and argument_ungrounded, for origins the contract does not accept."""
+    """untrusted_instruction and argument_ungrounded, for origins that are refused."""
     found = []
     for one in provenance:
-        name = one.path.split("/")[1].replace("~1", "/").replace("~0", "~")
-        if one.origin in tool.accepts.get(name, SAFE_ORIGINS):
+        if any(one.origin in origins for origins in origins_for(tool, one.path)):
             continue
         path = pointer("calls", index, "arguments") + one.path
-        if one.origin is Origin.UNTRUSTED:
+        if one.origin in (Origin.UNTRUSTED, Origin.REFERRED):
             code = FailureCode.UNTRUSTED_INSTRUCTION
             message = f"the value stands only in untrusted content: {one.evidence.split(' ')[0]}"
         elif one.origin is Origin.INVENTED:
