@@ -104,7 +104,7 @@ EVENTS: tuple[EventSpec, ...] = (
         "The violations, back to the generator; bounded.",
     ),
     EventSpec(
-        "confirm", 1, Confirm, (_A.CONTRACT_VALIDATOR,), (_A.PRODUCER,),
+        "confirm", 1, Confirm, (_A.CONTRACT_VALIDATOR,), (_A.PRODUCER, _A.CONTRACT_VALIDATOR),
         "Asks the requester whether an action shall run.",
     ),
     EventSpec(
@@ -112,7 +112,7 @@ EVENTS: tuple[EventSpec, ...] = (
         "The requester's decision.",
     ),
     EventSpec(
-        "review", 1, Review, (_A.CONTRACT_VALIDATOR,), (_A.REVIEWER,),
+        "review", 1, Review, (_A.CONTRACT_VALIDATOR,), (_A.REVIEWER, _A.CONTRACT_VALIDATOR),
         "Asks a reviewer whether an action shall run: the why-card.",
     ),
     EventSpec(
@@ -156,6 +156,9 @@ EVENTS: tuple[EventSpec, ...] = (
 
 EVENT: dict[str, EventSpec] = {spec.name: spec for spec in EVENTS}
 """The table by event name."""
+
+WAITING: frozenset[str] = frozenset({"confirm", "review"})
+"""Events the contract-validator takes again when they expire: who was asked has not decided."""
 
 FACT_SUBJECT = "fact"
 """Request-reply `<cell>.fact.<tenant>.<tool>`: the gate asks a read-only tool. Not on the log."""

@@ -25,8 +25,7 @@ from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.broker.topology import Topology
 from interlock.runtime.errors import UserError
 from interlock.runtime.keys import make_keys
-from interlock.runtime.main import Wire
-from interlock.runtime.service import Service
+from interlock.runtime.service import Service, Wire
 from interlock.runtime.settings import Settings
 from interlock.runtime.wiring import bundles_of
 from interlock_contracts.table import SERVICES

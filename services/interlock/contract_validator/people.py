@@ -66,6 +66,31 @@ async def decide_person(
     return [approved(input, person.case, person.action, sign, tuple(sorted(by)))]
 
 
+async def expire(input: Input, log: Log, reviews: Reviews) -> Sequence[Draft]:
+    """The result of an action about which nobody decided in time; nothing if somebody did.
+
+    A decision counts by when it was logged, here as in `decide_person`: the two never both act.
+    """
+    asked, case, subject = input.event.data, input.case, input.event.subject
+    if not isinstance(asked, Confirm | Review) or case.verdict is None:
+        raise NeverRetry(FailureCode.EVENT_INVALID, "only a question to a person expires")
+    actions = [one for one in case.verdict.actions if one.action == subject.step]
+    if len(actions) != 1:
+        raise NeverRetry(FailureCode.EVENT_INVALID, f"the verdict has no action {subject.step}")
+    nobody = Decided(action=subject.step, decision="deny", digest=asked.digest, by="nobody")
+    person = Person(input, case, nobody, actions[0])
+    found = [
+        decided
+        for event in await _decisions(person, log, reviews)
+        if event.logged_at is not None
+        and event.logged_at < asked.expires_at
+        and (decided := _valid(event, person)) is not None
+    ]
+    if _settled(person, found):
+        return []
+    return [_not_done(person, FailureCode.APPROVAL_EXPIRED, "nobody decided in time")]
+
+
 def _person(input: Input) -> Person:
     decided, subject, case = input.event.data, input.event.subject, input.case
     if not isinstance(decided, Decided) or decided.action != subject.step:
@@ -135,13 +160,18 @@ async def _earlier(person: Person, log: Log, reviews: Reviews) -> list[Decided]:
     Counting by the order of the log makes of two concurrent decisions exactly one the settling
     one, at every redelivery and replay.
     """
+    found = (_counted(event, person) for event in await _decisions(person, log, reviews))
+    return [decided for decided in found if decided is not None]
+
+
+async def _decisions(person: Person, log: Log, reviews: Reviews) -> list[Event]:
+    """What is on the log of decisions about the action, whether they count or not."""
     request, action = person.case.request, person.action
     address = (request.tenant, request.request_id, action.action)
     events = list(await reviews(*address)) if action.decision is Decision.REVIEW else []
-    confirmed = await log.read("confirmed", *address) if "confirm" in _duties(action) else None
-    events += [confirmed] if confirmed else []
-    found = (_counted(event, person) for event in events)
-    return [decided for decided in found if decided is not None]
+    asks_requester = action.decision is Decision.CONFIRM or "confirm" in _duties(action)
+    confirmed = await log.read("confirmed", *address) if asks_requester else None
+    return events + ([confirmed] if confirmed else [])
 
 
 def _duties(action: ActionVerdict) -> tuple[str, ...]:
@@ -170,12 +200,18 @@ def _enough(person: Person, by: set[str]) -> bool:
 
 
 def _counted(event: Event, person: Person) -> Decided | None:
-    """An earlier decision if it is about the same thing and by whom its subject says."""
-    data, subject, now = event.data, event.subject, person.input.event
-    if not isinstance(data, Decided) or data.digest != person.action.digest:
-        return None
+    """An earlier decision, if it is valid."""
+    now = person.input.event
     # Ids are the sender's own; a subject belongs to one event for ever.
-    if subject == now.subject or (event.sequence or 0) > (now.sequence or inf):
+    if event.subject == now.subject or (event.sequence or 0) > (now.sequence or inf):
+        return None
+    return _valid(event, person)
+
+
+def _valid(event: Event, person: Person) -> Decided | None:
+    """A decision if it is about the same thing and by whom its subject says."""
+    data, subject = event.data, event.subject
+    if not isinstance(data, Decided) or data.digest != person.action.digest:
         return None
     requester = person.case.request.principal.user
     if subject.event == "reviewed":

@@ -1,6 +1,7 @@
 """The contract-validator's decision: what of a proposal may happen, and what people decided.
 
-Consumes `proposal`, `confirmed` and `reviewed`. Of a proposal it makes the verdict and, in the
+Consumes `proposal`, `confirmed` and `reviewed`, and its own `confirm` and `review` when they have
+expired. Of a proposal it makes the verdict and, in the
 same batch, what follows from it: grants, questions to people, a repair, or the answer.
 """
 
@@ -17,7 +18,7 @@ from interlock.contract_validator.binding import (
     notice,
 )
 from interlock.contract_validator.gate import Fetch, Gate, facts_of, repairable
-from interlock.contract_validator.people import Reviews, decide_person
+from interlock.contract_validator.people import Reviews, decide_person, expire
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input, Log
 from interlock_contracts.answer import Answer
@@ -59,6 +60,8 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
             return await _proposal(input, gate, using)
         case "confirmed" | "reviewed":
             return await decide_person(input, gate, using.log, using.reviews, using.sign)
+        case "confirm" | "review":
+            return await expire(input, using.log, using.reviews)
     raise NeverRetry(FailureCode.EVENT_UNKNOWN, f"no {input.event.subject.event} is decided here")
 
 

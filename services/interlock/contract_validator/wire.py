@@ -1,19 +1,32 @@
 """The contract-validator's wiring: the key that signs, and the facts it asks for."""
 
+import asyncio
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import nats.errors
+from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from interlock.contract_validator.stage import Capabilities, decide
+from interlock.runtime.broker.topology import EXPIRY
+from interlock.runtime.decision import expires_at
 from interlock.runtime.keys import signing_key
-from interlock.runtime.service import Connection, Handle
+from interlock.runtime.loop import nak
+from interlock.runtime.pull import Delivery, PullConsumer
+from interlock.runtime.service import Connection, Handle, Service, Wire
 from interlock.runtime.wiring import bundles_of, stage_handler
 from interlock_contracts.answer import FactReply, FactRequest
-from interlock_contracts.event import Event
+from interlock_contracts.event import Event, InvalidEvent
 from interlock_contracts.table import FACT_SUBJECT
 
 FACT_TIMEOUT_S = 5.0
+
+GRACE = timedelta(seconds=1)
+"""Added to an expiry: the broker's clock, which dates decisions, may be a little behind ours."""
+
+LONGEST_NAK_S = 3600.0
 
 
 async def wire(connection: Connection) -> Handle:
@@ -44,4 +57,55 @@ async def wire(connection: Connection) -> Handle:
     using = Capabilities(
         facts=facts, sign=signing_key(settings).sign, log=connection.log, reviews=reviews
     )
-    return stage_handler("contract-validator", decide, using, connection, bundles_of(settings))
+    bundles = bundles_of(settings)
+
+    async def wire_expiry(own: Connection) -> Handle:
+        expire = stage_handler("contract-validator", decide, using, own, bundles)
+        return until_expired(expire)
+
+    await beside(connection, wire_expiry)
+    return stage_handler("contract-validator", decide, using, connection, bundles)
+
+
+async def beside(connection: Connection, wire_expiry: Wire) -> None:
+    """Take questions to people from a durable of their own, which holds them while they wait."""
+    settings = connection.settings.model_copy(update={"http_port": None})
+    service = Service(
+        "contract-validator", settings, wire_expiry, durable=EXPIRY, user="contract-validator"
+    )
+    stop = asyncio.Event()
+    running = asyncio.create_task(service.run(stop), name=EXPIRY)
+
+    async def close() -> None:
+        stop.set()
+        await asyncio.gather(running, return_exceptions=True)
+
+    connection.closing.append(close)
+    connection.health.append(lambda: f"{EXPIRY} has died" if running.done() else None)
+    ready = asyncio.create_task(service.wait_ready())
+    await asyncio.wait((ready, running), return_when=asyncio.FIRST_COMPLETED)
+    ready.cancel()
+    if running.done():
+        running.result()
+
+
+def until_expired(handle: Handle) -> Handle:
+    """Hand a question back until it has expired: waiting costs no memory and survives restarts."""
+
+    async def wait(message: Msg, delivery: Delivery, pull: PullConsumer) -> None:
+        until = question_expires_at(message)
+        left = 0.0 if until is None else (until + GRACE - datetime.now(UTC)).total_seconds()
+        if left > 0:
+            await pull.finish(delivery, nak(min(left, LONGEST_NAK_S)))
+        else:  # earlier deliveries were no attempts
+            await handle(message, replace(delivery, deliveries=1), pull)
+
+    return wait
+
+
+def question_expires_at(message: Msg) -> datetime | None:
+    """When the question in a message expires; None for what is no question."""
+    try:
+        return expires_at(Event.decode(message.subject, message.headers, message.data))
+    except InvalidEvent:
+        return None

@@ -9,6 +9,7 @@ from interlock.bundles.errors import BundleUnknown
 from interlock.bundles.model import NO_BUNDLE, Bundle
 from interlock.runtime.errors import NeverRetry, RetryLater, SlowDown
 from interlock.runtime.stage import Bundles, Decide, Draft, Input, Log
+from interlock_contracts.actions import Confirm, Review
 from interlock_contracts.answer import Answer, AnswerStatus, DeadLetter, Retry
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
@@ -19,6 +20,11 @@ from interlock_contracts.subjects import Subject, parse_subject
 
 DEADLINED = frozenset({"request", "route", "context", "proposal", "repair"})
 """Events whose work is pointless once the deadline has passed, unless something was done."""
+
+
+def expires_at(event: Event) -> datetime | None:
+    """Until when a question to a person waits; None for any other event."""
+    return event.data.expires_at if isinstance(event.data, Confirm | Review) else None
 
 
 class Decider:
@@ -45,6 +51,9 @@ class Decider:
         Raises:
             NeverRetry, RetryLater: as the stage, or because the event answers nothing.
         """
+        until = expires_at(event)
+        if until is not None and now < until:
+            return []
         attempt = 0
         if isinstance(event.data, Retry):
             attempt = event.data.attempt

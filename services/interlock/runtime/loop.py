@@ -24,6 +24,9 @@ from interlock.runtime.pull import ACK, Delivery, PullConsumer
 from interlock_contracts.event import Event, InvalidEvent
 from interlock_contracts.failures import Failure, FailureCode, failure
 
+LONGEST_DELAY_S = 10.0
+"""Delays grow up to this, so that a request whose deadline passes is told so soon after."""
+
 HALT_S = 10.0
 """How long a stage stands still when dead letters exceed their cap, before it tries again."""
 
@@ -125,7 +128,8 @@ class StageLoop:
 
     def _delay(self, delivery: Delivery, asked: float | None = None) -> float:
         base = asked or self._retry_delay * 2 ** (delivery.deliveries - 1)
-        return min(base, 60.0) * random.uniform(0.5, 1.5)  # noqa: S311  # jitter, not a secret
+        longest = LONGEST_DELAY_S if asked is None else 60.0
+        return min(base, longest) * random.uniform(0.5, 1.5)  # noqa: S311  # jitter, not a secret
 
     async def _bury(
         self, message: Msg, delivery: Delivery, code: FailureCode, reason: str, pull: PullConsumer

@@ -3,17 +3,14 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
 
 import uvloop
 
 from interlock.runtime import telemetry
 from interlock.runtime.errors import UserError
 from interlock.runtime.pull import ConsumerLost
-from interlock.runtime.service import Connection, Handle, Service
+from interlock.runtime.service import Service, Wire
 from interlock.runtime.settings import Settings, load_settings
-
-Wire = Callable[[Connection], Awaitable[Handle]]
 
 
 def serve(name: str, wire: Wire, settings: Settings | None = None) -> None:

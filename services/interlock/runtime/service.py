@@ -81,6 +81,10 @@ async def raw_message(message: Any) -> Msg:
     return raw
 
 
+Wire = Callable[[Connection], Awaitable[Handle]]
+"""Builds a service's handler once its connection stands."""
+
+
 class Service:
     """One durable consumer and what handles its messages.
 
@@ -92,12 +96,15 @@ class Service:
         self,
         name: str,
         settings: Settings,
-        wire: Callable[[Connection], Awaitable[Handle]],
+        wire: Wire,
         *,
         durable: str | None = None,
+        user: str | None = None,
     ) -> None:
+        """`durable` and `user` (whose credential is used) are the service's name unless given."""
         self.name = name
         self.durable = durable or name
+        self.user = user or self.durable
         self.settings = settings
         self._wire = wire
         self._tasks: set[asyncio.Task[None]] = set()
@@ -135,7 +142,7 @@ class Service:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:
         settings = self.settings
-        credential = load_credential(settings.credential_of(self.durable))
+        credential = load_credential(settings.credential_of(self.user))
         client = await connect(settings.url, credential, self.name, pending_size=MAX_UNSENT_BYTES)
         broker = _Broker(client)
         await broker.connect()
@@ -163,7 +170,7 @@ class Service:
         self.pull = pull
 
         async def take(message: Msg) -> None:
-            if message.subject.startswith(inbox_prefix(self.durable)):
+            if message.subject.startswith(inbox_prefix(self.user)):
                 await pull.on_status(message)
                 return
             delivery = pull.taken(message)

@@ -68,15 +68,16 @@ async def _up(settings: Settings, processes: bool, scale: dict[str, int], json_:
             "credentials": str((settings.state / "credentials").resolve()),
             "bundle": str(settings.bundle),
             "tenants": list(settings.tenants),
-            "services": {name: len(workers) for name, workers in system.workers.items()},
+            "services": {str(name): len(workers) for name, workers in system.workers.items()},
         }
         if json_:
             print_json({"ready": True, **where})
         else:
             out.print("[bold green]Interlock is up.[/] Ctrl-C stops it.")
             for key, value in where.items():
-                out.print(f"  {key:<12} {value}", markup=False)
-            out.print('  try          interlock ask "How long can I return a spade?"', markup=False)
+                shown = ", ".join(map(str, value)) if isinstance(value, list | dict) else value
+                out.print(f"  {key:<12} {shown}", markup=False)
+            out.print('  try          interlock ask "…"', markup=False)
         failed = asyncio.create_task(system.broker.failed.wait())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((failed, stopped), return_when=asyncio.FIRST_COMPLETED)

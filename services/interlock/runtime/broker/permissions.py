@@ -10,6 +10,7 @@ stored as a reviewer's decision. In an account of its own such a reply goes nowh
 from dataclasses import dataclass
 
 from interlock.runtime.broker.topology import (
+    EXPIRY,
     REPLAY_CELL,
     Durable,
     Topology,
@@ -134,6 +135,7 @@ def _stage(topology: Topology, durable: Durable, actor: Actor) -> User:
         (
             *_outputs(topology.cell, actor, actor.value, tools),
             *_consuming(topology.stream, durable.name),
+            *(_consuming(topology.stream, EXPIRY) if gate else ()),
             _read_all(topology.stream),
         ),
         asks=_facts(topology.cell, ("*",)) if gate else (),

@@ -112,7 +112,7 @@ def consumer_config(durable: Durable, settings: ConsumerSettings) -> dict[str, A
         "ack_policy": "explicit",
         "replay_policy": "instant",
         "ack_wait": round(settings.ack_wait * _NANOSECONDS),
-        "max_ack_pending": settings.max_ack_pending,
+        "max_ack_pending": -1 if durable.waiting else settings.max_ack_pending,
         "max_deliver": -1,
         "filter_subjects": sorted(durable.filters),
     }

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from interlock_contracts.subjects import LIVE_CELL, TOKEN
-from interlock_contracts.table import EVENT, SERVICES, STAGES, Actor, consumed_by
+from interlock_contracts.table import EVENT, SERVICES, STAGES, WAITING, Actor, consumed_by
 
 REPLAY_CELL = "rp"
 """The cell a replay publishes into."""
@@ -60,12 +60,20 @@ class Topology:
         return stream_name(self.cell)
 
 
+EXPIRY = f"{Actor.CONTRACT_VALIDATOR.value}-expiry"
+"""The contract-validator's second durable: questions to people, until they expire."""
+
+
 @dataclass(frozen=True, slots=True)
 class Durable:
-    """A durable pull consumer: its name is its owner's user name."""
+    """A durable pull consumer. Its name is its owner's user name, but for `EXPIRY`.
+
+    `waiting`: its messages may be handed back for as long as people take, any number of them.
+    """
 
     name: str
     filters: tuple[str, ...]
+    waiting: bool = False
 
 
 def executor_user(name: str) -> str:
@@ -85,6 +93,8 @@ def durables(topology: Topology) -> tuple[Durable, ...]:
         if actor not in (Actor.TOOL_EXECUTOR, Actor.AUDIT_SINK)
     ]
     found.append(_executor(cell, Actor.TOOL_EXECUTOR.value, topology.tools or ("*",)))
+    expiring = tuple(EVENT[name].subject(cell) for name in sorted(WAITING))
+    found.append(Durable(EXPIRY, expiring, waiting=True))
     found.append(Durable(Actor.AUDIT_SINK.value, ()))
     found.extend(
         _executor(cell, executor_user(name), tools) for name, tools in topology.executors.items()
@@ -93,11 +103,12 @@ def durables(topology: Topology) -> tuple[Durable, ...]:
 
 
 def _filters(cell: str, actor: Actor) -> tuple[str, ...]:
-    """The subjects a stage consumes; of the retries only its own."""
+    """The subjects a stage consumes at once; of the retries only its own."""
     assert actor in STAGES
     return tuple(
         spec.subject(cell, tail=actor.value if spec.tail == "stage" else "*")
         for spec in consumed_by(actor)
+        if spec.name not in WAITING
     )
 
 
