@@ -28,7 +28,8 @@ from bench.retrieval.datasets import (
 from interlock.bundles.model import RetrievalSpec
 from interlock.retriever.documents import Passage, cut
 from interlock.retriever.search import SearchRequest, SearchResult
-from interlock.retriever.service import Searcher, embedded_searcher
+from interlock.retriever.searcher import Searcher
+from interlock.retriever.service import embedded_searcher
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Ranking
 

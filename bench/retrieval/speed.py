@@ -18,7 +18,8 @@ from interlock.retriever.documents import Passage
 from interlock.retriever.edge import EdgeIndex
 from interlock.retriever.index import DENSE, Entry, Index, Query
 from interlock.retriever.keywords import query_weights, terms
-from interlock.retriever.service import Searcher, embedded_searcher, entries
+from interlock.retriever.searcher import Searcher
+from interlock.retriever.service import embedded_searcher, entries
 from interlock.retriever.stage import decide
 from interlock.runtime.embedding import load_wordllama
 from interlock.runtime.stage import Input

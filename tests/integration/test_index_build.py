@@ -10,7 +10,8 @@ from qdrant_client import AsyncQdrantClient
 
 from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
 from interlock.retriever.search import SearchRequest
-from interlock.retriever.service import Searcher, build_index
+from interlock.retriever.searcher import Searcher
+from interlock.retriever.service import build_index
 from interlock.runtime.embedding import Vectors
 from interlock_contracts.retrieval import RetrievalOutcome
 
@@ -86,7 +87,10 @@ async def test_found(searcher: Searcher) -> None:
     best = result.chunks[0]
     assert (best.handle, best.document_id, best.title) == ("c1", "acme/help/returns", "Returns")
     assert best.text == "You have thirty days for a return."
-    assert [ranking.step for ranking in result.rankings] == ["keyword", "dense", "fused"]
+    assert [ranking.step for ranking in result.rankings] == [
+        *("keyword", "dense", "fused"),
+        *("keyword-feedback", "fused-feedback", "title"),
+    ]
     assert {chunk.tenant for chunk in result.chunks} == {"acme"}
     assert result.index == searcher.identity
 
@@ -162,3 +166,44 @@ async def test_the_embedded_default_needs_no_network(root: Path, tmp_path: Path)
     result = await searcher.search(about("sending something back"))
     assert result.chunks[0].document_id == "acme/help/returns"
     assert (await searcher.search(about(""))).outcome is RetrievalOutcome.NOT_RETRIEVED
+
+
+STORY = " ".join(
+    f"I ordered item {number} for my sister in Canada and want a return." for number in range(9)
+)
+
+
+async def test_a_long_query_is_searched_by_its_aspects_too(searcher: Searcher) -> None:
+    result = await searcher.search(about(STORY))
+    steps = [ranking.step for ranking in result.rankings]
+    assert steps[:4] == ["keyword", "dense", "keyword-1", "dense-1"]
+    assert steps[-4:] == ["keyword-aspects", "dense-aspects", "fused", "title"]
+    assert " ".join(result.queries) == STORY
+    assert result.outcome is RetrievalOutcome.FOUND
+
+
+async def test_the_expanded_query_is_on_record(searcher: Searcher) -> None:
+    (expanded,) = (await searcher.search(about("days for a return"))).queries
+    assert "return^" in expanded and "thirti^" in expanded
+
+
+@pytest.mark.parametrize("query", ["days for a return", STORY])
+async def test_steps_can_be_left_out(searcher: Searcher, query: str) -> None:
+    bare = RetrievalSpec(aspects=0, feedback_documents=0, title_weight=0.0)
+    result = await searcher.search(about(query, spec=bare))
+    assert [ranking.step for ranking in result.rankings] == ["keyword", "dense", "fused"]
+    assert result.queries == ()
+
+
+async def test_what_may_not_be_read_changes_nothing_at_any_step(root: Path, tmp_path: Path) -> None:
+    """Other tenants' documents, and those of scopes not held, might as well not be there."""
+    # Far longer than the others: it moves every mean that it has a part in.
+    (root / "docs/acme/runbooks/refunds.md").write_text("A lead approves a return. " * 30)
+    with_all = await build_index(BUNDLE, root, tmp_path / "all", embedder=Words())
+    (root / "docs/acme/runbooks/refunds.md").unlink()
+    (root / "docs/globex/help/returns.md").unlink()
+    without = await build_index(BUNDLE, root, tmp_path / "some", embedder=Words())
+    for query in ("How many days for a return?", "refunds above", STORY):
+        one, other = await with_all.search(about(query)), await without.search(about(query))
+        assert (one.queries, one.rankings) == (other.queries, other.rankings)
+        assert [chunk.score for chunk in one.chunks] == [chunk.score for chunk in other.chunks]

@@ -64,13 +64,29 @@ class KnowledgeSource(Model):
 
 
 class RetrievalSpec(Model):
-    """How many chunks are looked at and kept, and how the legs are weighed."""
+    """How many chunks are looked at and kept, and what each step of the ranking weighs.
+
+    `candidates` is the depth of each leg. `dense_weight` is the dense leg's share (the keyword
+    leg has the rest); without one the embedder's own. A step is left out by setting it to 0:
+    `aspects` (parts a long query is also searched by, which together have `aspect_share` of
+    each leg), `feedback_documents` (the best of a first search, whose `feedback_terms` heaviest
+    terms have `feedback_weight` of the keyword query of a short one), `title_weight` (parts of
+    the title's coverage beside one part of the fused score). Of a long query `query_terms` are
+    looked up.
+    """
 
     limit: int = Field(default=5, ge=1, le=50)
     candidates: int = Field(default=50, ge=1, le=1000)
     per_document: int = Field(default=2, ge=1)
-    dense_weight: float = Field(default=0.3, ge=0, le=1)
+    dense_weight: float | None = Field(default=None, ge=0, le=1)
     min_score: float = Field(default=0.0, ge=0)
+    aspects: int = Field(default=4, ge=0, le=16)
+    aspect_share: float = Field(default=0.5, ge=0, le=1)
+    query_terms: int = Field(default=150, ge=1, le=1000)
+    feedback_documents: int = Field(default=5, ge=0, le=20)
+    feedback_terms: int = Field(default=20, ge=1, le=100)
+    feedback_weight: float = Field(default=0.1, ge=0, le=1)
+    title_weight: float = Field(default=0.2, ge=0, le=1)
 
 
 class OutputContract(Model):

@@ -18,7 +18,7 @@ from interlock.retriever.documents import CHUNKER, Passage
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Hit, Ranking
 
-LAYOUT = 1
+LAYOUT = 3
 """Part of the identity of an index: what is stored, and where."""
 
 KEYWORD, DENSE = "keyword", "dense"

@@ -20,13 +20,17 @@ class SearchRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResult:
-    """What was found, best first, and how: everything but the chunks goes into the record."""
+    """What was found, best first, and how: everything but the chunks goes into the record.
+
+    `queries` are those that were made of the request's own, in the order they were searched.
+    """
 
     index: str
     outcome: RetrievalOutcome
     rankings: tuple[Ranking, ...]
     dropped: tuple[Dropped, ...]
     chunks: tuple[Chunk, ...]
+    queries: tuple[str, ...] = ()
 
 
 class Search(Protocol):
@@ -53,12 +57,13 @@ class Recorded:
             rankings=context.record.rankings,
             dropped=context.record.dropped,
             chunks=context.chunks,
+            queries=context.record.queries[1:],
         )
 
     def answers(self, request: SearchRequest) -> bool:
         """Whether the same was asked, of the same tenant, with the same scopes and sources."""
         record = self._record
-        return (record.queries, record.tenants, record.scopes, record.sources) == (
+        return (record.queries[:1], record.tenants, record.scopes, record.sources) == (
             (request.query,),
             (request.tenant,),
             request.scopes,

@@ -24,7 +24,7 @@ Capabilities = Search
 FOLLOW_UP_TERMS = 3
 """A text with no more terms than this is taken for a follow-up of the turn before."""
 
-MAX_QUERY_CHARS = 2_000
+MAX_QUERY_CHARS = 8_000
 """Of a longer text, beginning and end are searched for."""
 
 
@@ -88,7 +88,7 @@ def to_context(request: SearchRequest, result: SearchResult) -> Context:
             for number, chunk in enumerate(allowed, 1)
         ),
         record=RetrievalRecord(
-            queries=(request.query,),
+            queries=(request.query, *result.queries),
             tenants=(request.tenant,),
             scopes=request.scopes,
             sources=request.sources,

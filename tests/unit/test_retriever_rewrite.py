@@ -1,0 +1,141 @@
+"""Frequencies over what may be read, rewriting, and the second look at titles."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from interlock.retriever.documents import Passage
+from interlock.retriever.index import ranking
+from interlock.retriever.keywords import query_weights, term_index, terms
+from interlock.retriever.rerank import title_coverage
+from interlock.retriever.rewrite import LONG, aspects, dimensions, feedback, select, spelled
+from interlock.retriever.searcher import dense_weight
+from interlock.retriever.vocabulary import Frequencies, Vocabulary
+from interlock_contracts.canonical import digest_bytes
+
+
+def passage(text: str, tenant: str = "acme", scopes: tuple[str, ...] = ()) -> Passage:
+    return Passage(
+        chunk_id=f"{tenant}#{text}", document_id=tenant, version=digest_bytes(b"v"),
+        digest=digest_bytes(text.encode()), tenant=tenant, source="help", trust="trusted",
+        scopes=scopes, title="", url=None, heading="", text=text,
+    )  # fmt: skip
+
+
+def vocabulary(*passages: Passage) -> Vocabulary:
+    return Vocabulary.of((one, query_weights(terms(one.text))) for one in passages)
+
+
+def readable(
+    of: Vocabulary, scopes: tuple[str, ...] = (), sources: tuple[str, ...] = ("help",)
+) -> Frequencies:
+    return of.readable(tenant="acme", scopes=scopes, sources=sources)
+
+
+def idf(of: Frequencies, word: str) -> float:
+    (term,) = terms(word)
+    return of.idf([term_index(term)])[term_index(term)]
+
+
+PASSAGES = (
+    passage("refund parcel"),
+    passage("refund invoice"),
+    passage("warranty", scopes=("staff",)),
+    passage("refund battery", tenant="globex"),
+)
+
+
+def test_frequencies_follow_the_formula() -> None:
+    found = readable(vocabulary(*PASSAGES))
+    assert found.total == 2
+    assert idf(found, "refund") == pytest.approx(math.log(1 + 0.5 / 2.5))
+    assert idf(found, "parcel") == pytest.approx(math.log(1 + 1.5 / 1.5))
+
+
+def test_what_may_not_be_read_has_no_influence() -> None:
+    found = readable(vocabulary(*PASSAGES))
+    alone = readable(vocabulary(*PASSAGES[:2]))
+    assert found.total == alone.total
+    for word in ("refund", "parcel", "warranty", "battery", "unheard"):
+        assert idf(found, word) == idf(alone, word)
+    assert idf(found, "warranty") == idf(found, "battery") == 0
+    assert idf(readable(vocabulary(*PASSAGES), scopes=("staff",)), "warranty") > 0
+    assert idf(readable(vocabulary(*PASSAGES), sources=("notes",)), "refund") == 0
+
+
+@pytest.mark.parametrize("passages", [PASSAGES, ()])
+def test_a_vocabulary_comes_back_from_its_file(
+    passages: tuple[Passage, ...], tmp_path: Path
+) -> None:
+    before = vocabulary(*passages)
+    before.save(tmp_path / "vocabulary.npz")
+    after = Vocabulary.load(tmp_path / "vocabulary.npz")
+    for scopes in ((), ("staff",)):
+        one, other = readable(before, scopes), readable(after, scopes)
+        assert one.total == other.total
+        for word in ("refund", "parcel", "warranty"):
+            assert idf(one, word) == idf(other, word)
+
+
+STORY = " ".join(f"The parcel number {number} arrived broken on monday." for number in range(12))
+
+
+def test_a_long_text_has_aspects_that_lose_nothing() -> None:
+    parts = aspects(STORY, 4)
+    assert 2 <= len(parts) <= 4
+    assert " ".join(parts) == STORY
+
+
+@pytest.mark.parametrize(
+    ("text", "most"), [("Where is my parcel?", 4), (STORY, 0), (STORY, 1), ("", 4), ("?!" * 99, 4)]
+)
+def test_a_short_text_has_none(text: str, most: int) -> None:
+    assert aspects(text, most) == ()
+
+
+def test_one_sentence_without_an_end_is_no_aspect() -> None:
+    assert aspects("parcel " * (LONG + 1), 4) == ()
+
+
+def test_the_terms_that_weigh_most_are_selected() -> None:
+    found = readable(vocabulary(*PASSAGES))
+    words = ["refund", "parcel", "unheard", "parcel"]
+    assert select(words, found, 1) == {"parcel": 2.0}
+    assert select(words, found, 3) == {"refund": 1, "parcel": 2, "unheard": 1}
+
+
+def test_feedback_brings_in_what_the_best_speak_of() -> None:
+    found = readable(vocabulary(*PASSAGES))
+    gained = feedback(["refund"], [(["refund", "parcel"], 1.0)], found, most=5, weight=0.1)
+    assert set(gained) == {"refund", "parcel"}
+    assert sum(gained.values()) == pytest.approx(1.0)
+    assert gained["refund"] > 0.9 > gained["parcel"] > 0
+    assert spelled(gained).startswith("refund^0.9")
+
+
+@pytest.mark.parametrize("found", [[], [([], 1.0)], [(["unheard"], 1.0)]])
+def test_feedback_of_nothing_is_the_query(found: list[tuple[list[str], float]]) -> None:
+    own = feedback(["refund"], found, readable(vocabulary(*PASSAGES)), most=5, weight=0.1)
+    assert own == {"refund": 1}
+
+
+def test_two_terms_on_one_dimension_add_up() -> None:
+    weights: Mapping[str, float] = {"refund": 0.5, "parcel": 0.25}
+    assert dimensions(weights) == {term_index("refund"): 0.5, term_index("parcel"): 0.25}
+
+
+def test_a_title_the_query_names_comes_first() -> None:
+    fused = ranking("fused", [("a", 0.50), ("b", 0.45), ("c", 0.40)])
+    found = readable(vocabulary(*PASSAGES))
+    titles = {"a": "Invoice", "b": "Parcel refund", "c": ""}
+    again = title_coverage(fused, titles, {"parcel", "refund"}, found, 0.2)
+    assert [hit.chunk_id for hit in again.hits] == ["b", "a", "c"]
+    assert again.hits[0].score == pytest.approx((0.45 + 0.2) / 1.2, abs=1e-6)
+    assert again.hits[1].score == pytest.approx(0.5 / 1.2, abs=1e-6)
+
+
+def test_the_weight_belongs_to_the_embedder() -> None:
+    assert dense_weight("wordllama-0.4.0-l2_supercat-256") == 0.3
+    assert dense_weight("all-MiniLM-L6-v2") == 0.5
