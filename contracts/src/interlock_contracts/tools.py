@@ -22,8 +22,9 @@ from interlock_contracts.verdict import Origin
 EffectKind = Literal["read", "write", "external"]
 Recovery = Literal["idempotent", "reconcile", "operator"]
 
-Derivation = Literal["sum", "difference", "product", "share", "raised"]
-"""How a number may follow from two others: `share` is b % of a, `raised` is a + b % of a."""
+Derivation = Literal["sum", "difference", "product", "share", "raised", "split"]
+"""How a number may follow from others: `share` is b % of a, `raised` is a + b % of a, `split` is
+a in two to six equal parts."""
 
 SAFE_ORIGINS = (Origin.CONSTANT, Origin.FACT, Origin.USER, Origin.RESULT, Origin.TRUSTED)
 """Where a value may come from unless the contract says otherwise: anywhere but untrusted

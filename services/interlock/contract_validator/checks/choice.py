@@ -12,11 +12,12 @@ from typing import Any
 import snowballstemmer  # type: ignore[import-untyped]  # ships no types
 
 from interlock.contract_validator.checks.identifiers import identifiers, kind_of
-from interlock.contract_validator.checks.matching import Needle
+from interlock.contract_validator.checks.matching import Needle, Text
 from interlock.contract_validator.checks.provenance import locate, origins_for
-from interlock.contract_validator.checks.sources import Sources, Values
+from interlock.contract_validator.checks.sources import Sources, Values, sentences_of
 from interlock.contract_validator.checks.text import leaves, pointer, shown
 from interlock_contracts.failures import FailureCode
+from interlock_contracts.routing import Risk
 from interlock_contracts.tools import ToolSpec
 from interlock_contracts.verdict import Fact, Origin, Provenance, Violation, violation
 
@@ -40,7 +41,7 @@ def asked_for(tool: ToolSpec, sources: Sources) -> bool:
     """
     phrases = tool.asked_by or tuple(tool.name.replace("-", "_").split("_"))
     for words in sources.said:
-        for sentence in re.split(r"[.!?]\s+|\n+", _QUOTED.sub(" ", words.text.original)):
+        for sentence in sentences_of(_QUOTED.sub(" ", words.text.original)):
             said = set(_stems(sentence))
             if any(said.issuperset(stems) for stems in map(_stems, phrases) if stems):
                 return True
@@ -57,8 +58,9 @@ def concerns(
 ) -> list[Violation]:
     """Why an otherwise sound call is not automatic: each reason, by code and place.
 
-    Origins the contract wants confirmed; identifiers inside a text that only untrusted content
-    has; a choice from a list where the user named another of it; a choice nobody asked for.
+    Origins the contract wants confirmed; what inside a text only content of others has; a value
+    both the user and such content name; a choice from a list of which the user named another; a
+    choice nobody asked for.
     """
     found = [
         _concern(index, one.path, f"{one.origin}: {one.evidence}")
@@ -71,6 +73,8 @@ def concerns(
     if sources.tainted:
         found += _inside(index, arguments, facts, sources)
         found += _others(index, arguments, provenance, facts, sources)
+        if tool.risk is Risk.HIGH:
+            found += _contested(index, arguments, provenance, sources)
         if not asked_for(tool, sources):
             message = "nothing the user said asks for this; content that others wrote was read"
             path = pointer("calls", index, "tool")
@@ -87,7 +91,8 @@ def _concern(index: int, path: str, message: str) -> Violation:
 def _inside(
     index: int, arguments: Mapping[str, Any], facts: Sequence[Fact], sources: Sources
 ) -> Iterable[Violation]:
-    """Addresses and accounts within longer texts, of which only untrusted content knows."""
+    """What stands inside longer texts although only content of others has it: addresses and
+    accounts, and words it puts into somebody's mouth."""
     for path, value in leaves(arguments):
         if not isinstance(value, str) or kind_of(value) is not None:
             continue
@@ -96,6 +101,38 @@ def _inside(
             if origin in (Origin.UNTRUSTED, Origin.INVENTED):
                 message = f"{origin}: {shown(written, 80)} in the text; {evidence}"
                 yield _concern(index, pointer(*path), message)
+        yield from _dictated(index, pointer(*path), value, sources)
+
+
+def _dictated(index: int, path: str, value: str, sources: Sources) -> Iterable[Violation]:
+    """Words that content of others has in quotation marks, and the user has not said."""
+    text = Text(value)
+    for quotation in sources.dictated:
+        needle = Needle(quotation)
+        if text.find(needle) and not any(words.text.find(needle) for words in sources.said):
+            message = f"{Origin.UNTRUSTED}: content of others says to say {shown(quotation, 80)}"
+            yield _concern(index, path, message)
+            return
+
+
+def _contested(
+    index: int,
+    arguments: Mapping[str, Any],
+    provenance: Sequence[Provenance],
+    sources: Sources,
+) -> Iterable[Violation]:
+    """Addresses and accounts the user gave, and content of others names too.
+
+    Which of the two wants them used here, nobody can tell.
+    """
+    said = {one.path for one in provenance if one.origin is Origin.USER}
+    for path, value in leaves(arguments):
+        if pointer(*path) not in said or kind_of(value) is None:
+            continue
+        place = sources.untrusted(Needle(value))
+        if place is not None:
+            message = f"{Origin.UNTRUSTED}: content of others names it as well: {place}"
+            yield _concern(index, pointer(*path), message)
 
 
 def _others(

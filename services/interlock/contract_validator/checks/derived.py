@@ -15,6 +15,9 @@ from interlock_contracts.verdict import Origin
 _MOST = 32
 """Ingredients of one origin that are tried: their pairs are."""
 
+_PARTS = range(2, 7)
+"""Into how many equal parts something may be split."""
+
 _CENT = Decimal("0.01")
 
 Number = tuple[Decimal, str]
@@ -54,20 +57,27 @@ def _numbers(place: Place) -> Iterator[Number]:
 
 
 def _how(wanted: Decimal, functions: Sequence[Derivation], known: Sequence[Number]) -> str | None:
-    """The formula that gives `wanted`: one function of two numbers, or a share and a sum."""
+    """The formula that gives `wanted`: one function, or one more number with a share or part."""
     shares: dict[Decimal, str] = {}
     for a, where in known:
+        for n in _PARTS if "split" in functions else ():
+            formula = f"{a:f} / {n}"
+            if _same(a / n, wanted):
+                return f"split: {formula} ({where})"
+            shares.setdefault((a / n).quantize(_CENT), formula)
         for b, there in known:
             for name, result, formula in _pairs(functions, a, b):
                 if _same(result, wanted):
                     return f"{name}: {formula} ({where}, {there})"
                 if name == "share":
                     shares.setdefault(result.quantize(_CENT), formula)
-    if "sum" in functions:
-        for c, where in known:
-            share = shares.get((wanted - c).quantize(_CENT))
-            if share is not None and c > 0:
-                return f"sum of a share: {share} + {c:f} ({where})"
+    for c, where in known:
+        less = shares.get((c - wanted).quantize(_CENT)) if "difference" in functions else None
+        more = shares.get((wanted - c).quantize(_CENT)) if "sum" in functions else None
+        if less is not None:
+            return f"difference: {c:f} ({where}) - {less}"
+        if more is not None and c > 0:
+            return f"sum: {more} + {c:f} ({where})"
     return None
 
 

@@ -9,6 +9,8 @@ _KINDS = {
     "account": r"\b[A-Z]{2}\d{2}[ ]?(?:[A-Z0-9]{4}[ ]?){2,7}[A-Z0-9]{0,4}\b|\b[A-Z]{2}\d{10,32}\b",
     "phone": r"(?<![\w.,-])\+?\d[\d ()/-]{7,16}\d(?![\w-])",
 }
+ALL_KINDS = frozenset(_KINDS)
+
 _ANY = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _KINDS.items()))
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d{1,2}[/-]\d{1,2}[/-]\d{2,4}")
 _MOST = 32

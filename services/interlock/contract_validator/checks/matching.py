@@ -37,9 +37,13 @@ _DIGITS = 7
 
 
 def _address(text: str) -> re.Pattern[str]:
-    """An address as such, with or without scheme and final slash."""
+    """An address as such, with or without scheme and final slash.
+
+    A dot and a letter after it make it another one, but where a new sentence starts.
+    """
     bare = re.sub(r"^https?://", "", text.rstrip("/"), flags=re.IGNORECASE)
-    around = rf"(?<![\w@/.:-])(?:https?://)?{re.escape(bare)}/?(?![\w@/:&=%#-]|[.?]\w)"
+    after = r"(?![\w@/:&=%#-]|[.?](?!(?-i:[A-Z][a-z]+)(?:\s|$))\w)"
+    around = rf"(?<![\w@/.:-])(?:https?://)?{re.escape(bare)}/?{after}"
     return re.compile(around, re.IGNORECASE)
 
 

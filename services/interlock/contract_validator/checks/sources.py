@@ -7,17 +7,19 @@ What an assistant said earlier is no source: a model must not vouch for itself. 
 a system merely repeats of the arguments it was asked with.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
-from interlock.contract_validator.checks.identifiers import kind_of, kinds_in
+from interlock.contract_validator.checks.identifiers import ALL_KINDS, kind_of, kinds_in
 from interlock.contract_validator.checks.matching import Needle, Text
 from interlock.contract_validator.checks.text import leaves
 from interlock_contracts.case import Case
 from interlock_contracts.retrieval import Trust
-from interlock_contracts.tools import ToolSpec
+from interlock_contracts.tools import SAFE_ORIGINS, ToolSpec
 from interlock_contracts.verdict import ActionVerdict, Fact, Origin
 
 Path = tuple[str | int, ...]
@@ -49,11 +51,15 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """JSON a system returned: its leaves, less those it was asked with."""
+    """JSON a system returned: its leaves, less those it was asked with.
+
+    `given` are the kinds of identifiers the user gave where they pointed to this.
+    """
 
     origin: Origin
     name: str
     leaves: tuple[Leaf, ...]
+    given: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,26 +104,58 @@ class Sources:
         """Whether anything was read that others may have written."""
         return any(place.origin in (Origin.REFERRED, Origin.UNTRUSTED) for place in self._rest)
 
-    @cached_property
-    def _kinds(self) -> frozenset[str]:
-        """The kinds of identifiers the user gave themselves (addresses, accounts, …)."""
-        return frozenset(kind for words in self.said for kind in kinds_in(words.text.original))
-
     def places(self, facts: Iterable[Fact], value: Any = None) -> Iterator[Place]:
         """Most trustworthy first, as they stand for `value`.
 
         Content the user pointed to is no more than any other content where they themselves
-        gave a value of this kind: who names one address has not asked for another.
+        gave a value of this kind in the same sentence: who names one address has not asked
+        for another.
         """
         for fact in facts:
             yield from self._fact(fact)
         yield from self._user
-        given = kind_of(value) in self._kinds
+        kind = kind_of(value)
         for place in self._rest:
-            if given and place.origin is Origin.REFERRED:
-                yield _with(place, Origin.UNTRUSTED)
+            if isinstance(place, Values) and kind in place.given:
+                yield Values(Origin.UNTRUSTED, place.name, place.leaves)
             else:
                 yield place
+
+    @cached_property
+    def dictated(self) -> list[str]:
+        """What stands in quotation marks in content of others: words put in somebody's mouth."""
+        return [
+            match[2]
+            for text in self._written()
+            for match in islice(_QUOTATION.finditer(text), _MOST_QUOTATIONS)
+            if len(match[2].split()) >= _QUOTED_WORDS
+        ]
+
+    def _written(self) -> Iterator[str]:
+        for place in self._rest:
+            if place.origin not in (Origin.REFERRED, Origin.UNTRUSTED):
+                continue
+            if isinstance(place, Words):
+                yield place.text.original
+            else:
+                yield from (leaf.value for leaf in place.leaves if leaf.text is not None)
+
+    def untrusted(self, needle: Needle) -> str | None:
+        """The first place of untrusted content that has the value too, by name."""
+        for place in self._rest:
+            if place.origin not in (Origin.REFERRED, Origin.UNTRUSTED):
+                continue
+            if isinstance(place, Words):
+                has = place.text.find(needle) is not None
+            else:
+                # A whole value may be a record; only what is named in a text is meant here.
+                has = any(
+                    leaf.text and leaf.value != needle.value and leaf.has(needle)
+                    for leaf in place.leaves
+                )
+            if has:
+                return place.name
+        return None
 
     def others_named(self, place: Values, leaf: Leaf) -> str | None:
         """Another value of the same list that the user named in their own words, or None."""
@@ -126,11 +164,11 @@ class Sources:
                 a == b or (isinstance(a, int) and isinstance(b, int))
                 for a, b in zip(other.path, leaf.path, strict=True)
             )
-            if not same or not isinstance(other.value, str) or other.value == leaf.value:
+            if not same or not _telling(other.value) or other.value == leaf.value:
                 continue
             needle = Needle(other.value)
             if any(words.text.find(needle) for words in self.said):
-                return other.value
+                return str(other.value)
         return None
 
     def _fact(self, fact: Fact) -> Iterator[Place]:
@@ -143,13 +181,44 @@ class Sources:
             for result in step.results:
                 action = asked.get(result.action)
                 own = _own(result.output, action.arguments if action else {})
-                content = Origin.REFERRED if _pointed_at(action) else Origin.UNTRUSTED
                 name = f"result r{result.action}"
-                yield from self._split(name, result.tool, own, Origin.RESULT, content)
+                content, given = self._content(action)
+                for place in self._split(name, result.tool, own, Origin.RESULT, content):
+                    yield replace(place, given=given) if place.origin is content else place
+
+    def _content(self, action: ActionVerdict | None) -> tuple[Origin, frozenset[str]]:
+        """What the content this call brought counts as, and the kinds it has no say in."""
+        origins = {one.origin for one in action.provenance} if action else set()
+        if Origin.REFERRED in origins and origins <= {*SAFE_ORIGINS, Origin.REFERRED}:
+            # Reached through what the user pointed to: its words may be passed on, but it
+            # leads no further.
+            return Origin.REFERRED, ALL_KINDS
+        sentences = self._pointed_at(action)
+        given = frozenset(kind for one in sentences for kind in kinds_in(one))
+        return (Origin.REFERRED if sentences else Origin.UNTRUSTED), given
+
+    def _pointed_at(self, action: ActionVerdict | None) -> list[str]:
+        """The user's sentences that name what this call read; none if anything else chose it."""
+        if action is None:
+            return []
+        doubtful = {Origin.REFERRED, Origin.UNTRUSTED, Origin.INVENTED}
+        if any(one.origin in doubtful for one in action.provenance):
+            return []
+        named = [
+            Needle(value)
+            for one in action.provenance
+            if one.origin is Origin.USER and _telling(value := action.arguments.get(one.path[1:]))
+        ]
+        return [
+            sentence
+            for words in self.said
+            for sentence in sentences_of(words.text.original)
+            if any(Text(sentence).find(needle) for needle in named)
+        ]
 
     def _split(
         self, name: str, tool: str, own: Sequence[Leaf], record: Origin, content: Origin
-    ) -> Iterator[Place]:
+    ) -> Iterator[Values]:
         """The records of a result, and the content in it, as two places."""
         contract = self._tools.get(tool) if self._tools is not None else None
         if self._tools is None or (contract and contract.records is None and contract.returns):
@@ -173,13 +242,20 @@ class Sources:
             yield Words(origin, chunk.handle, Text(chunk.text))
 
 
+_QUOTATION = re.compile(r"(?<!\w)(['\"“‘«`]{1,2})(?=\w)([^\n\"”»`]{3,500}?)(?:\1|[”’»])(?!\w)")
+_MOST_QUOTATIONS = 64
+_QUOTED_WORDS = 3
+"""Fewer words are a name, not something to be said."""
+
 _RANK = {origin: rank for rank, origin in enumerate(Origin)}
 
 
-def _with(place: Place, origin: Origin) -> Place:
-    if isinstance(place, Words):
-        return Words(origin, place.name, place.text)
-    return Values(origin, place.name, place.leaves)
+_SENTENCE_END = re.compile(r"(?<=[.!?])(?:\s+|(?=[A-Z]))|\n+")
+
+
+def sentences_of(text: str) -> list[str]:
+    """The sentences of what a person wrote, roughly: also where the space was forgotten."""
+    return [part for part in _SENTENCE_END.split(text) if part.strip()]
 
 
 def _fits(path: Path, pattern: Sequence[str]) -> bool:
@@ -187,19 +263,6 @@ def _fits(path: Path, pattern: Sequence[str]) -> bool:
         part == "*" or str(step) == part.replace("~1", "/").replace("~0", "~")
         for step, part in zip(path, pattern, strict=True)
     )
-
-
-def _pointed_at(action: ActionVerdict | None) -> bool:
-    """Whether the user's own words say what this call read: nothing else chose it."""
-    if action is None:
-        return False
-    doubtful = {Origin.REFERRED, Origin.UNTRUSTED, Origin.INVENTED}
-    origins = {one.path: one.origin for one in action.provenance}
-    named = any(
-        origin is Origin.USER and _telling(action.arguments.get(path[1:]))
-        for path, origin in origins.items()
-    )
-    return named and not doubtful & set(origins.values())
 
 
 def _telling(value: Any) -> bool:

@@ -1,0 +1,15 @@
+"""The gate on real recordings: `python -m bench gate --data PATH [agentdojo|tau|ragtruth]`."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.gate.agentdojo import agentdojo_table
+
+
+async def run_gate(data: Path, which: Collection[str], console: Console) -> None:
+    """Print the tables that are asked for (all without a name); `data` holds the data sets."""
+    wanted = set(which) or {"agentdojo"}
+    if "agentdojo" in wanted:
+        await agentdojo_table(data, console)
