@@ -239,8 +239,8 @@ async def test_deploy_provision_from_what_init_wrote(
     finally:
         await broker.stop()
     assert first.status == second.status == 0, first.err + second.err
-    assert len(first.lines[0]["created"]) == 7
-    assert second.lines[0]["created"] == [] and len(second.lines[0]["unchanged"]) == 7
+    assert len(first.lines[0]["created"]) == 8
+    assert second.lines[0]["created"] == [] and len(second.lines[0]["unchanged"]) == 8
 
 
 MISTAKES = [

@@ -21,7 +21,14 @@ STREAM = TOPOLOGY.stream
 
 def test_every_service_consumes_what_the_table_says_and_only_its_own_retries() -> None:
     found = {durable.name: durable.filters for durable in durables(TOPOLOGY)}
-    assert set(found) == {*SERVICES, "executor-mailer"}
+    assert set(found) == {*SERVICES, "executor-mailer", "contract-validator-expiry"}
+    assert found["contract-validator"] == (
+        "ev.proposal.*.*.*",
+        "ev.confirmed.*.*.*",
+        "ev.reviewed.*.*.*.*",
+        "ev.retry.*.*.*.contract-validator",
+    )
+    assert found["contract-validator-expiry"] == ("ev.confirm.*.*.*", "ev.review.*.*.*")
     assert found["generator"] == (
         "ev.context.*.*.*",
         "ev.repair.*.*.*",
