@@ -33,10 +33,21 @@ ResultT = TypeVar("ResultT")
 
 
 def settings_of(state: Path | None = None, bundle: Path | None = None, **more: Any) -> Settings:
-    """The settings, with what the command line says on top; logs only warnings and worse."""
+    """The settings, with what the command line says on top; logs only errors.
+
+    A bundle that is not named is the one that `interlock up` last ran on this state.
+    """
     settings = load_settings(Settings, state=state, bundle=bundle, **more)
+    running = running_bundle(settings.state)
+    if "bundle" not in settings.model_fields_set and running.is_file():
+        settings = settings.model_copy(update={"bundle": Path(running.read_text().strip())})
     telemetry.configure_logs("error" if settings.log_level == "info" else settings.log_level)
     return settings
+
+
+def running_bundle(state: Path) -> Path:
+    """The file in which `interlock up` notes the path of its bundle."""
+    return state / "bundle-path"
 
 
 def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:

@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from interlock.cli.common import BundleOption, JsonOption, StateOption, err, out, print_json
+from interlock.cli.common import (
+    BundleOption,
+    JsonOption,
+    StateOption,
+    err,
+    out,
+    print_json,
+    running_bundle,
+)
 from interlock.runtime.errors import UserError
 from interlock.runtime.settings import Settings, load_settings
 from interlock_contracts.table import SERVICES
@@ -62,6 +70,7 @@ async def _up(settings: Settings, processes: bool, scale: dict[str, int], json_:
     if not json_:
         err.print("starting …", style="dim")
     async with System(settings, processes=processes, scale=scale) as system:
+        running_bundle(settings.state).write_text(f"{settings.bundle.resolve()}\n")
         where = {
             "broker": system.broker.url,
             "state": str(settings.state.resolve()),
