@@ -121,9 +121,13 @@ def test_feedback_of_nothing_is_the_query(found: list[tuple[list[str], float]]) 
     assert own == {"refund": 1}
 
 
-def test_two_terms_on_one_dimension_add_up() -> None:
-    weights: Mapping[str, float] = {"refund": 0.5, "parcel": 0.25}
-    assert dimensions(weights) == {term_index("refund"): 0.5, term_index("parcel"): 0.25}
+def test_a_query_weighs_what_its_terms_do_and_leaves_the_unheard_out() -> None:
+    found = readable(vocabulary(*PASSAGES))
+    weights: Mapping[str, float] = {"refund": 0.5, "parcel": 2.0, "warranti": 1.0, "unheard": 1.0}
+    assert dimensions(weights, found) == {
+        term_index("refund"): pytest.approx(0.5 * math.log(1 + 0.5 / 2.5)),
+        term_index("parcel"): pytest.approx(2.0 * math.log(1 + 1.5 / 1.5)),
+    }
 
 
 def test_a_title_the_query_names_comes_first() -> None:

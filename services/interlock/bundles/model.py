@@ -42,12 +42,15 @@ class Intent(Model):
 
 
 class RouterSpec(Model):
-    """When the router is sure enough. Scores are cosine similarities in 0..1.
+    """When the router is sure enough; what it is not sure of goes the way of `fallback`.
 
-    Below `threshold` a request is out of scope and goes the way of `fallback`.
+    A request is out of scope when its similarity to the nearest examples is below `threshold`,
+    or the calibrated chance that its intent is right below `confidence` (zero: not asked for),
+    or when the examples of `fallback` fit it better than those of any other intent.
     """
 
     threshold: float = Field(default=0.35, ge=0, le=1)
+    confidence: float = Field(default=0.0, ge=0, le=1)
     margin: float = Field(default=0.0, ge=0, le=1)
     fallback: Token = "out_of_scope"
 

@@ -51,7 +51,10 @@ class EdgeIndex:
             str(folder),
             qe.EdgeConfig(
                 vectors={DENSE: qe.EdgeVectorParams(size=dimension, distance=qe.Distance.Dot)},
-                sparse_vectors={KEYWORD: qe.EdgeSparseVectorParams(modifier=qe.Modifier.Idf)},
+                sparse_vectors={KEYWORD: qe.EdgeSparseVectorParams()},
+                # No graph: the search is exact, and building one would take a minute
+                # at 100,000 passages.
+                hnsw_config=qe.HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000),
                 wal_enabled=False,
             ),
         )
@@ -112,10 +115,7 @@ class EdgeIndex:
                 limit,
                 query=qe.Query.Nearest(vector, name),
                 filter=readable,
-                params=qe.SearchParams(
-                    exact=name == DENSE,
-                    idf=qe.IdfParams(readable) if name == KEYWORD else None,
-                ),
+                params=qe.SearchParams(exact=name == DENSE),
             )
         )
         scores = {point.id: point.score for point in found}

@@ -1,13 +1,17 @@
 """From ranked lists to the passages that are kept. Pure, and the same on every engine."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+
+from pydantic import TypeAdapter
 
 from interlock.bundles.model import RetrievalSpec
 from interlock_contracts.retrieval import Dropped, Hit, Ranking
 
 DECIMALS = 6
 """Fused scores are rounded to this, so that equal sums are equal and events stay small."""
+
+_DROPPED: TypeAdapter[list[Dropped]] = TypeAdapter(list[Dropped])
 
 FUSED = "fused"
 """The name of the fused list among a record's rankings."""
@@ -28,14 +32,21 @@ def fuse(legs: Sequence[Ranking], weights: Mapping[str, float], limit: int) -> R
         for hit in leg.hits:
             share = weights[leg.step] * (hit.score - low) / (top - low)
             scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + share
-    ordered = sorted((-round(score, DECIMALS), chunk_id) for chunk_id, score in scores.items())
-    return Ranking(step=FUSED, hits=tuple(Hit(chunk_id=name, score=-low) for low, name in ordered))
+    return ordered(FUSED, ((name, round(score, DECIMALS)) for name, score in scores.items()))
+
+
+def ordered(step: str, scored: Iterable[tuple[str, float]]) -> Ranking:
+    """A ranking in the one right order: by score, and by id where scores are equal."""
+    rows = sorted((-score, chunk_id) for chunk_id, score in scored)
+    hits = tuple({"chunk_id": name, "score": -low} for low, name in rows)
+    # All of them validated in one call: half the time of making them one by one.
+    return Ranking.model_validate({"step": step, "hits": hits})
 
 
 def keep(fused: Ranking, spec: RetrievalSpec) -> tuple[list[Hit], list[Dropped]]:
     """The best `spec.limit`, no more than `spec.per_document` of one document; and the rest."""
     kept: list[Hit] = []
-    dropped: list[Dropped] = []
+    dropped: list[dict[str, str]] = []
     of_document: Counter[str] = Counter()
     for hit in fused.hits:
         document = hit.chunk_id.rpartition("#")[0]
@@ -49,5 +60,5 @@ def keep(fused: Ranking, spec: RetrievalSpec) -> tuple[list[Hit], list[Dropped]]
             kept.append(hit)
             of_document[document] += 1
             continue
-        dropped.append(Dropped(chunk_id=hit.chunk_id, reason=reason))
-    return kept, dropped
+        dropped.append({"chunk_id": hit.chunk_id, "reason": reason})
+    return kept, _DROPPED.validate_python(dropped)

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from interlock.retriever import keywords
 from interlock.retriever.documents import CHUNKER, Passage
+from interlock.retriever.fusion import ordered
 from interlock_contracts.canonical import digest
-from interlock_contracts.retrieval import Hit, Ranking
+from interlock_contracts.retrieval import Ranking
 
-LAYOUT = 3
+LAYOUT = 4
 """Part of the identity of an index: what is stored, and where."""
 
 KEYWORD, DENSE = "keyword", "dense"
@@ -42,7 +43,11 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is looked for, in every form an engine may want it; a leg without a form is empty."""
+    """What is looked for, in every form an engine may want it; a leg without a form is empty.
+
+    `keyword` are weights that hold the terms' idf already (over what this reader may read): an
+    engine multiplies them with the passages' own and adds up, no more.
+    """
 
     text: str
     dense: NDArray[np.float32] | None
@@ -61,8 +66,7 @@ class Index(Protocol):
     """One collection of passages. Who asks must say for whom: there are no defaults.
 
     A passage may be read by those who hold all of its scopes. That and the tenant are part of
-    the engine's own query, and so is the population that document frequencies are taken over:
-    what may not be read has no influence, not even on the order.
+    the engine's own query. What may not be read has no influence, not even on the order.
     """
 
     @property
@@ -121,8 +125,7 @@ def passage(stored: Mapping[str, Any]) -> Passage:
 def ranking(leg: str, scored: Iterable[tuple[str, float]]) -> Ranking:
     """One leg in its one right order."""
     rounded = ((chunk_id, round(score, DECIMALS)) for chunk_id, score in scored)
-    ordered = sorted((-score, chunk_id) for chunk_id, score in rounded if score > 0)
-    return Ranking(step=leg, hits=tuple(Hit(chunk_id=name, score=-low) for low, name in ordered))
+    return ordered(leg, (one for one in rounded if one[1] > 0))
 
 
 def index_identity(embedder: str, passages: Iterable[Passage]) -> str:

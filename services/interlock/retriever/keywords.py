@@ -1,9 +1,10 @@
 """BM25 by our own weights: the same terms and the same scores on every engine.
 
-The weight of a term in a passage is computed here and stored as a sparse vector; the engine
-multiplies it with the term's inverse document frequency (over what the reader may read) and
-adds up. Formula and constants: Robertson and Zaragoza, "The Probabilistic Relevance
-Framework: BM25 and Beyond" (2009), k1 = 1.2, b = 0.75. English only, so far.
+The weight of a term in a passage is computed here and stored as a sparse vector; that of a
+query's term is its inverse document frequency over what the reader may read (`vocabulary`).
+The engine multiplies and adds up. Formula and constants: Robertson and Zaragoza, "The
+Probabilistic Relevance Framework: BM25 and Beyond" (2009), k1 = 1.2, b = 0.75. English only,
+so far.
 """
 
 import hashlib
@@ -79,6 +80,12 @@ def _compound(word: str) -> list[str]:
     if whole.isalpha():
         return [_stem(whole)] if whole not in STOPWORDS else []
     return [whole, *map(_stem, parts)]
+
+
+@lru_cache(maxsize=4_096)
+def terms_kept(text: str) -> tuple[str, ...]:
+    """The terms of a text that is met again and again: a title, a passage often found."""
+    return tuple(terms(text))
 
 
 def passage_weights(of: Sequence[str], average_length: float) -> dict[int, float]:

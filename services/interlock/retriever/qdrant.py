@@ -1,8 +1,7 @@
 """The same index on a Qdrant server or cluster, through `AsyncQdrantClient`.
 
 Tested with the client's local mode, which answers the same calls in process; no Qdrant server
-was run where this was written. Document frequencies over what may be read (`IdfCorpusParams`)
-want a server as new as qdrant-client 1.17's API.
+was run where this was written.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -49,9 +48,7 @@ class QdrantIndex:
                 vectors_config={
                     DENSE: models.VectorParams(size=dimension, distance=models.Distance.DOT)
                 },
-                sparse_vectors_config={
-                    KEYWORD: models.SparseVectorParams(modifier=models.Modifier.IDF)
-                },
+                sparse_vectors_config={KEYWORD: models.SparseVectorParams()},
             )
             for field in FIELDS:
                 await client.create_payload_index(
@@ -131,10 +128,7 @@ def _leg(
         filter=readable,
         limit=limit,
         with_payload=["chunk_id"],
-        params=models.SearchParams(
-            exact=name == DENSE,
-            idf=models.IdfCorpusParams(corpus=readable) if name == KEYWORD else None,
-        ),
+        params=models.SearchParams(exact=name == DENSE),
     )
 
 

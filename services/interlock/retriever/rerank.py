@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Mapping
 
-from interlock.retriever.fusion import DECIMALS
-from interlock.retriever.keywords import term_index, terms
+from interlock.retriever.fusion import DECIMALS, ordered
+from interlock.retriever.keywords import term_index, terms_kept
 from interlock.retriever.vocabulary import Frequencies
-from interlock_contracts.retrieval import Hit, Ranking
+from interlock_contracts.retrieval import Ranking
 
 TITLE = "title"
 """The name of the reranked list among a record's rankings."""
@@ -26,7 +26,9 @@ def title_coverage(
     Coverage is the share of the title's terms that the query (its terms) has, each term counted
     by its idf. `titles` are by chunk id; what is below `DEPTH`, or has none, is given nothing.
     """
-    known = {hit.chunk_id: set(terms(titles.get(hit.chunk_id, ""))) for hit in fused.hits[:DEPTH]}
+    known = {
+        hit.chunk_id: set(terms_kept(titles.get(hit.chunk_id, ""))) for hit in fused.hits[:DEPTH]
+    }
     places = {term: term_index(term) for own in known.values() for term in own}
     by_place = frequencies.idf(set(places.values()))
     scored = []
@@ -35,7 +37,5 @@ def title_coverage(
         total = sum(by_place[places[term]] for term in own)
         shared = sum(by_place[places[term]] for term in own if term in query)
         score = (hit.score + weight * (shared / total if total else 0.0)) / (1 + weight)
-        scored.append((-round(score, DECIMALS), hit.chunk_id))
-    return Ranking(
-        step=TITLE, hits=tuple(Hit(chunk_id=name, score=-low) for low, name in sorted(scored))
-    )
+        scored.append((hit.chunk_id, round(score, DECIMALS)))
+    return ordered(TITLE, scored)

@@ -89,12 +89,13 @@ def spelled(weights: Mapping[str, float]) -> str:
     return " ".join(f"{term}^{value:g}" for term, value in ordered)
 
 
-def dimensions(weights: Mapping[str, float]) -> dict[int, float]:
-    """Weighed terms as a sparse vector."""
+def dimensions(weights: Mapping[str, float], frequencies: Frequencies) -> dict[int, float]:
+    """Weighed terms as a sparse vector, each times its idf; what nobody has is left out."""
     vector: dict[int, float] = {}
     for term, value in weights.items():
         vector[term_index(term)] = vector.get(term_index(term), 0.0) + value
-    return vector
+    idf = frequencies.idf(vector)
+    return {place: value * idf[place] for place, value in vector.items() if idf[place]}
 
 
 def _idf(words: Collection[str], frequencies: Frequencies) -> dict[str, float]:

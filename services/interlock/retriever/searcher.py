@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import FUSED, fuse, keep
 from interlock.retriever.index import DENSE, KEYWORD, Index, Query
-from interlock.retriever.keywords import terms
+from interlock.retriever.keywords import terms, terms_kept
 from interlock.retriever.rerank import DEPTH, title_coverage
 from interlock.retriever.rewrite import LONG, aspects, dimensions, feedback, select, spelled
 from interlock.retriever.search import SearchRequest, SearchResult
@@ -104,7 +104,7 @@ class Searcher:
             Query(
                 text=trail.request.query,
                 dense=self._embedder.embed([trail.request.query])[0],
-                keyword=dimensions(chosen),
+                keyword=dimensions(chosen, trail.frequencies),
             ),
         )
         for leg in whole:
@@ -126,7 +126,7 @@ class Searcher:
         found: dict[str, list[Ranking]] = {KEYWORD: [], DENSE: []}
         vectors = self._embedder.embed(parts)
         for number, (part, vector) in enumerate(zip(parts, vectors, strict=True), 1):
-            keyword = dimensions(Counter(terms(part)))
+            keyword = dimensions(Counter(terms(part)), trail.frequencies)
             for leg in await self._legs(trail, Query(part, vector, keyword)):
                 found[leg.step].append(trail.add(leg, f"{leg.step}-{number}"))
         together = []
@@ -145,7 +145,7 @@ class Searcher:
         best = fused.hits[: spec.feedback_documents]
         passages = await self._fetch(trail, fused.hits[:DEPTH])
         found = [
-            (terms(passages[hit.chunk_id].searchable), hit.score)
+            (terms_kept(passages[hit.chunk_id].searchable), hit.score)
             for hit in best
             if hit.chunk_id in passages
         ]
@@ -158,7 +158,7 @@ class Searcher:
         )
         trail.queries.append(spelled(weights))
         legs = await self._legs(
-            trail, Query(text=spelled(weights), dense=None, keyword=dimensions(weights))
+            trail, Query(spelled(weights), None, dimensions(weights, trail.frequencies))
         )
         keyword = next(leg for leg in legs if leg.step == KEYWORD)
         trail.add(keyword, f"{KEYWORD}-{FEEDBACK}")
