@@ -15,12 +15,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from interlock.audit_sink.appender import Appender
-from interlock.audit_sink.checkpoint import CheckpointInvalid, load_or_create_key
+from interlock.audit_sink.checkpoint import CheckpointInvalid
 from interlock.audit_sink.query import by_request, by_tenant, timeline
 from interlock.audit_sink.stage import AuditRecord, Message, decide, lost
 from interlock.audit_sink.store import AuditError, AuditStore, SequenceConflict
 from interlock.audit_sink.verify import verify
 from interlock.runtime.errors import UserError
+from interlock.runtime.keyfile import load_or_create_key
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -294,7 +295,7 @@ async def test_close_writes_what_is_queued(counting: Counting, path: Path) -> No
 KILLED = """
 import sys
 from pathlib import Path
-from interlock.audit_sink.checkpoint import load_or_create_key
+from interlock.runtime.keyfile import load_or_create_key
 from interlock.audit_sink.stage import Message, decide
 from interlock.audit_sink.store import AuditStore
 from datetime import datetime, UTC

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interlock.runtime.errors import UserError
 from interlock.runtime.signing import GrantInvalid, SigningKey, Verifier
 from interlock_contracts.actions import Grant, effect_key
 from interlock_contracts.canonical import digest
@@ -171,7 +172,8 @@ def test_a_file_that_holds_no_key_is_refused_without_its_content(
 ) -> None:
     path = tmp_path / "gate.pem"
     path.write_text(content)
-    with pytest.raises(ValueError, match="private key") as caught:
+    path.chmod(0o600)
+    with pytest.raises(UserError, match="private key") as caught:
         SigningKey.load(path)
     assert "secret-words" not in str(caught.value)
 

@@ -12,16 +12,12 @@ Format: c2sp.org/tlog-checkpoint and c2sp.org/signed-note, Ed25519 (signature ty
 import base64
 import binascii
 import hashlib
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from interlock.audit_sink.merkle import HASH_BYTES
-from interlock.runtime.errors import UserError
 
 ORIGIN = "interlock/audit"
 """Names the log in a checkpoint; the key has the same name."""
@@ -72,44 +68,8 @@ def open_note(note: str, key: Ed25519PublicKey, origin: str = ORIGIN) -> Checkpo
     return Checkpoint(int(lines[1]), root)
 
 
-def load_or_create_key(path: Path) -> Ed25519PrivateKey:
-    """The signing key in a PEM file, made with mode 0600 when there is none.
-
-    Raises:
-        UserError: the file holds no Ed25519 private key, or others may read it.
-    """
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        made = Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        # linked into place, so that of two that start at once both use the same, whole key
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(made)
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
-    if path.stat().st_mode & 0o077:
-        raise UserError(f"{path} may be read by others: chmod 600 it")
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except ValueError:
-        raise UserError(f"{path} is not a private key in PEM form") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise UserError(f"{path} is not an Ed25519 key")
-    return key
-
-
 def _key_id(key: Ed25519PublicKey, origin: str) -> bytes:
-    raw = key.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    raw = key.public_bytes_raw()
     return hashlib.sha256(origin.encode() + b"\n\x01" + raw).digest()[:4]
 
 

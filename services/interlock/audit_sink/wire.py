@@ -6,11 +6,11 @@ import structlog
 from nats.aio.msg import Msg
 
 from interlock.audit_sink.appender import Appender
-from interlock.audit_sink.checkpoint import load_or_create_key
 from interlock.audit_sink.stage import Message, decide
 from interlock.audit_sink.store import AuditStore, SequenceConflict
 from interlock.runtime import telemetry
 from interlock.runtime.dead_letters import address_of
+from interlock.runtime.keyfile import load_or_create_key
 from interlock.runtime.loop import nak
 from interlock.runtime.pull import ACK, Delivery, PullConsumer
 from interlock.runtime.service import Connection, Handle

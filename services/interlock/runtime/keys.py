@@ -28,11 +28,7 @@ def make_keys(state: Path) -> None:
 
 def signing_key(settings: Settings) -> SigningKey:
     """The installation's signing key; raises `UserError` where there is none."""
-    path = signing_key_path(settings.state)
-    try:
-        return SigningKey.load(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"no signing key at {path} ({type(error).__name__})") from None
+    return SigningKey.load(signing_key_path(settings.state))
 
 
 def verifier(settings: Settings) -> Verifier:

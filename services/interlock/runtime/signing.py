@@ -3,17 +3,15 @@
 import base64
 import binascii
 import hashlib
-import os
-import tempfile
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Self
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from interlock.runtime.keyfile import load_key, load_or_create_key
 from interlock_contracts.actions import Grant, effect_key
 from interlock_contracts.canonical import digest
 from interlock_contracts.failures import FailureCode
@@ -61,57 +59,19 @@ class SigningKey:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read a PEM file (PKCS #8, unencrypted).
-
-        Raises:
-            OSError: it cannot be read.
-            ValueError: it holds no Ed25519 private key; its content is never repeated.
-        """
-        try:
-            key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-        except (ValueError, TypeError):
-            raise ValueError(f"{path}: not an unencrypted PEM private key") from None
-        if not isinstance(key, Ed25519PrivateKey):
-            raise ValueError(f"{path}: not an Ed25519 key")  # noqa: TRY004 - a wrong file, no bug
-        return cls(key)
+        """Read a key file; raises as `load_key`."""
+        return cls(load_key(path))
 
     @classmethod
     def load_or_create(cls, path: Path) -> Self:
-        """Read the key at `path`; make one (mode 0600, fsynced) where there is none.
-
-        Several processes may do so at once: all get the same key, and none reads half a file.
-        """
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            pem = Ed25519PrivateKey.generate().private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            _create(path, pem)
-        return cls.load(path)
+        """Read a key file, made where there is none; raises as `load_or_create_key`."""
+        return cls(load_or_create_key(path))
 
     def sign(self, grant: Grant) -> Grant:
         """The grant with this key's id and its signature."""
         named = grant.model_copy(update={"key_id": self.key_id})
         signature = base64.b64encode(self._key.sign(named.signed_bytes())).decode()
         return named.model_copy(update={"signature": signature})
-
-
-def _create(path: Path, content: bytes) -> None:
-    """Write `content` to `path` whole, unless something stands there already."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # link, unlike rename, does not replace: the first process wins.
-        os.link(name, path)
-    except FileExistsError:
-        return
-    finally:
-        Path(name).unlink()
 
 
 class Verifier:

@@ -25,8 +25,8 @@ def verify(
     json_: JsonOption = False,
 ) -> None:
     """Compute every hash and signature of the audit store again. Exit status 1 on findings."""
-    from interlock.audit_sink.checkpoint import load_or_create_key
     from interlock.audit_sink.verify import verify as verify_store
+    from interlock.runtime.keyfile import load_or_create_key
 
     folder = settings_of(state).state / "audit"
     key = folder / "key.pem"

@@ -164,8 +164,8 @@ def _credentials(settings: Settings) -> Check:
 
 
 def _audit(settings: Settings) -> Check:
-    from interlock.audit_sink.checkpoint import load_or_create_key
     from interlock.audit_sink.verify import verify
+    from interlock.runtime.keyfile import load_or_create_key
 
     folder = settings.state / "audit"
     if not (folder / "key.pem").is_file():

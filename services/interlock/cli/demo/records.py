@@ -6,12 +6,12 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from interlock.audit_sink.checkpoint import load_or_create_key
 from interlock.audit_sink.verify import Report, verify
 from interlock.cli.demo.scene import Scene
 from interlock.cli.demo.world import DidNotHappen, World, until
 from interlock.replay.verify import verify_request
 from interlock.runtime.broker.topology import stream_name
+from interlock.runtime.keyfile import load_or_create_key
 from interlock.runtime.wiring import bundles_of
 from interlock_contracts.actions import Grant
 from interlock_contracts.event import Event
