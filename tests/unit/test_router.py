@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from interlock.bundles.model import Bundle, Intent, IntentRule, KnowledgeSource, Limits, RouterSpec
-from interlock.intent_router.classifier import Classifier, plain_words
+from interlock.intent_router.classifier import Classifier
+from interlock.intent_router.features import plain_words
 from interlock.intent_router.stage import Capabilities, decide
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input

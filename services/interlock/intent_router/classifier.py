@@ -1,41 +1,29 @@
-"""Classification by the bundle's own examples: deterministic, and it can say why.
+"""Classification by the bundle's own rules and examples: deterministic, and it can say why.
 
-A request's score for an intent is the weighted mean of its similarity to the intent's nearest
-examples. One similarity is the cosine of two averaged word vectors (what it means) blended
-with the cosine of two n-gram vectors (how it is put): averaged vectors alone put almost
-anything near to something, n-grams alone miss every paraphrase.
+Rules decide outright. Else the fitted examples say which intent is likeliest, and three things
+may each say that it is none: the examples of what is out of scope, too small a similarity to
+any example, too small a chance to be right.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from interlock.bundles.model import Bundle
-from interlock.intent_router.ngrams import NgramIndex, Scores, words
-from interlock.runtime.embedding import Vectors, load_wordllama
+from interlock.intent_router.features import Embed, plain_words
+from interlock.intent_router.fitted import FittedExamples, Found
+from interlock.runtime.embedding import load_wordllama
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.request import Turn
 from interlock_contracts.routing import Reason
 
-Embed = Callable[[Sequence[str]], Vectors]
-
-DENSE_WEIGHT = 0.6
-NEAREST_WEIGHTS = np.array([0.6, 0.25, 0.15], dtype=np.float32)
-"""Weights of the nearest, second and third nearest example of an intent."""
-
 SURE = 0.65
-"""A request that scores this high stands on its own feet, however it opens."""
+"""A request this near to an intent's examples stands on its own feet, however it opens."""
 
 MAX_FOLLOW_UP_WORDS = 6
 MAX_REPLY_WORDS = 4
 """Longest short addition ("and to Berlin?"), and longest reply to an assistant's question."""
 
-# Order ids, amounts, dates, mail addresses and links say nothing about the intent. Looked for
-# word by word, so that no text takes more than linear time.
-_BREAK = re.compile(r'[\s,;()!?"]+')
-_IDENTIFIER = re.compile(r"[@\d]|://")
 _ASSENT = re.compile(
     "yes|yeah|yep|yup|ok|okay|sure|please|do|it|that|this|one|go|ahead|right|correct|confirm|"
     "confirmed|exactly|fine|good|great|alright|absolutely|definitely|thanks|thank|you|i|no|nope|"
@@ -48,16 +36,12 @@ _OPENER = re.compile(
 )
 
 
-def plain_words(text: str) -> list[str]:
-    """The words of `text`, without order ids, amounts, numbers, mail addresses and links."""
-    return words(" ".join(w for w in _BREAK.split(text) if not _IDENTIFIER.search(w)))
-
-
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The intent, how sure that is (both in 0..1), and why.
+    """The intent, how sure that is, and why.
 
-    `failure` is set when no intent was clear enough and `intent` is the bundle's fallback.
+    `confidence`, `margin` and `similarity` are in 0..1, as in `Found`. `failure` is set when no
+    intent was clear enough and `intent` is the bundle's fallback.
     """
 
     intent: str
@@ -65,6 +49,7 @@ class Classification:
     margin: float
     why: tuple[Reason, ...]
     failure: FailureCode | None = None
+    similarity: float = 0.0
 
 
 class Classifier:
@@ -77,19 +62,15 @@ class Classifier:
             for name, intent in bundle.intents.items()
             for rule in intent.rules
         ]
-        self._examples = [
+        examples = [
             (name, text) for name, intent in bundle.intents.items() for text in intent.examples
         ]
-        self._rows = [
-            (name, np.array([i for i, (owner, _) in enumerate(self._examples) if owner == name]))
-            for name, intent in bundle.intents.items()
-            if intent.examples
-        ]
         # A bundle whose intents have rules alone needs no vectors.
-        self._embed = embed or (load_wordllama().embed if self._examples else None)
-        stripped = [" ".join(plain_words(text)) for _, text in self._examples]
-        self._ngrams = NgramIndex(stripped)
-        self._vectors = self._embed(stripped) if self._embed and stripped else None
+        self._fitted = (
+            FittedExamples(examples, self._spec.fallback, embed or load_wordllama().embed)
+            if examples
+            else None
+        )
 
     def classify(self, text: str, history: Sequence[Turn] = ()) -> Classification:
         """Decide about `text`; `history` is what was said before, oldest first."""
@@ -113,6 +94,7 @@ class Classifier:
                 earlier.margin,
                 (reason, *earlier.why),
                 earlier.failure,
+                earlier.similarity,
             )
         return own
 
@@ -120,63 +102,45 @@ class Classifier:
         for intent, rule, pattern in self._rules:
             if pattern.search(text):
                 reason = Reason(kind="rule", reference=rule, score=1.0)
-                return Classification(intent, 1.0, 1.0, (reason,))
+                return Classification(intent, 1.0, 1.0, (reason,), similarity=1.0)
         return None
 
     def _by_examples(self, text: str) -> Classification:
-        similarities = self._similarities(" ".join(plain_words(text)))
-        scored = sorted(
-            ((_nearest(similarities[rows]), name) for name, rows in self._rows),
-            key=lambda pair: (-pair[0], pair[1]),
-        )
-        if not scored:
+        if self._fitted is None:
             reason = Reason(kind="default", reference="the bundle has no examples")
-            return self._fallback(0.0, 0.0, FailureCode.OUT_OF_SCOPE, (reason,))
-        best, intent = scored[0]
-        margin = round(best - (scored[1][0] if len(scored) > 1 else 0.0), 6)
-        why = self._nearest_examples(similarities, {name for _, name in scored[:2]})
-        if best < self._spec.threshold:
-            return self._fallback(best, margin, FailureCode.OUT_OF_SCOPE, why)
-        if margin < self._spec.margin:
-            return self._fallback(best, margin, FailureCode.INTENT_AMBIGUOUS, why)
-        return Classification(intent, best, margin, why)
-
-    def _fallback(
-        self, score: float, margin: float, code: FailureCode, why: tuple[Reason, ...]
-    ) -> Classification:
-        if code is FailureCode.INTENT_AMBIGUOUS:
-            reason = Reason(kind="threshold", reference="margin", score=self._spec.margin)
-        else:
-            reason = Reason(kind="threshold", reference="threshold", score=self._spec.threshold)
-        return Classification(self._spec.fallback, score, margin, (reason, *why), code)
-
-    def _similarities(self, text: str) -> Scores:
-        sparse = self._ngrams.similarities(text)
-        if self._vectors is None or self._embed is None:
-            return sparse
-        dense = np.clip(self._vectors @ self._embed([text])[0], 0.0, 1.0)
-        blended: Scores = (DENSE_WEIGHT * dense + (1 - DENSE_WEIGHT) * sparse).astype(np.float32)
-        return blended
-
-    def _nearest_examples(self, similarities: Scores, intents: set[str]) -> tuple[Reason, ...]:
-        """The three examples of the two best intents that the request is nearest to."""
-        rows = [i for i, (name, _) in enumerate(self._examples) if name in intents]
-        rows.sort(key=lambda row: (-float(similarities[row]), row))
-        return tuple(
+            code = FailureCode.OUT_OF_SCOPE
+            return Classification(self._spec.fallback, 0.0, 0.0, (reason,), code)
+        found = self._fitted.find(text)
+        nearest = tuple(
             Reason(
                 kind="example",
-                reference=f"{self._examples[row][0]}: {self._examples[row][1]}",
-                score=round(float(similarities[row]), 4),
+                reference=f"{near.intent}: {near.text}",
+                score=round(near.similarity, 4),
             )
-            for row in rows[:3]
+            for near in found.nearest
         )
+        against = self._against(found)
+        sure = Classification(
+            found.intent, found.confidence, found.margin, nearest, similarity=found.similarity
+        )
+        if against is None:
+            return sure
+        failure, why = against
+        return replace(sure, intent=self._spec.fallback, why=(why, *nearest), failure=failure)
 
-
-def _nearest(similarities: Scores) -> float:
-    """The score of one intent, in 0..1, from the similarities to its examples."""
-    top = -np.sort(-similarities)[: len(NEAREST_WEIGHTS)]
-    weights = NEAREST_WEIGHTS[: len(top)]
-    return round(min(1.0, max(0.0, float(top @ weights / weights.sum()))), 6)
+    def _against(self, found: Found) -> tuple[FailureCode, Reason] | None:
+        """Why the likeliest intent is not taken, if it is not."""
+        spec, code = self._spec, FailureCode.OUT_OF_SCOPE
+        if found.outside or found.intent == spec.fallback:
+            return code, Reason(kind="threshold", reference="nearer to what is out of scope")
+        if found.similarity < spec.threshold:
+            return code, Reason(kind="threshold", reference="threshold", score=spec.threshold)
+        if found.confidence < spec.confidence:
+            return code, Reason(kind="threshold", reference="confidence", score=spec.confidence)
+        if found.margin < spec.margin:
+            reason = Reason(kind="threshold", reference="margin", score=spec.margin)
+            return FailureCode.INTENT_AMBIGUOUS, reason
+        return None
 
 
 def _may_follow_up(text: str, own: Classification, history: Sequence[Turn]) -> bool:
@@ -185,7 +149,7 @@ def _may_follow_up(text: str, own: Classification, history: Sequence[Turn]) -> b
     A short text that is merely off topic is none of these: it must not inherit the intent,
     and with it the tools, of what was said before.
     """
-    if own.failure is None and own.confidence >= SURE:
+    if own.failure is None and own.similarity >= SURE:
         return False
     said = plain_words(text)
     said_last = history[-1] if history else None
