@@ -1,7 +1,7 @@
 """The example's shop: a SQLite database, and what the tools of `tools.py` do in it.
 
 Settings come from the environment: `SHOP_DATABASE` (path of the database, default
-`shop.sqlite`) and `SHOP_LATENCY_MS` (default 0). The latency is waited out *after* a write
+`.state/shop.sqlite`) and `SHOP_LATENCY_MS` (default 0). The latency is waited out *after* a write
 has been committed and before the tool answers, as a slow provider would: a process killed in
 that time leaves an effect that happened and an outcome nobody recorded. The crash demo and
 the crash tests use it.
@@ -84,6 +84,7 @@ class Shop:
 
     def seed(self) -> None:
         """Create the tables and the example's orders, leaving alone what is already there."""
+        self._database.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self._database)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_SCHEMA)
@@ -263,7 +264,7 @@ def _note_change(
 
 def from_environment() -> Shop:
     """The shop the settings in the environment name, seeded."""
-    database = Path(os.environ.get("SHOP_DATABASE", "shop.sqlite"))
+    database = Path(os.environ.get("SHOP_DATABASE", ".state/shop.sqlite"))
     shop = Shop(database, int(os.environ.get("SHOP_LATENCY_MS", "0")))
     shop.seed()
     return shop
