@@ -1,6 +1,8 @@
-"""`python -m bench [runtime] [pipeline]`: the two tables of bench/README.md."""
+"""`python -m bench`: the tables of bench/README.md."""
 
+import argparse
 import sys
+from pathlib import Path
 
 import uvloop
 from rich.console import Console
@@ -50,17 +52,48 @@ def _row(table: Table, figures: Figures, floor: Figures) -> None:
     )
 
 
-async def main(wanted: list[str]) -> None:
-    """Run the tables that were asked for, or both."""
+async def main(arguments: argparse.Namespace) -> None:
+    """Run the tables that were asked for; without a name the two that need no data."""
     telemetry.configure_logs("error")
     console = Console(width=120)
-    if not wanted or "runtime" in wanted:
+    wanted = arguments.tables or ["runtime", "pipeline"]
+    if "runtime" in wanted:
         await runtime_table(console)
-    if not wanted or "pipeline" in wanted:
+    if "pipeline" in wanted:
         from bench.pipeline import pipeline_table
 
         await pipeline_table(console)
+    if "gate" in wanted:
+        from bench.gate import run_gate
+
+        await run_gate(_data(arguments), arguments.only, console)
+    if "retrieval" in wanted:
+        from bench.retrieval import run_retrieval
+
+        await run_retrieval(_data(arguments), console)
+    if "routing" in wanted:
+        from bench.routing import run_routing
+
+        run_routing(_data(arguments), console)
+
+
+def _data(arguments: argparse.Namespace) -> Path:
+    if arguments.data is None:
+        sys.exit("this table needs --data PATH; bench/README.md says where the public data is")
+    folder: Path = arguments.data
+    return folder
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="The benchmarks.")
+    names = ("runtime", "pipeline", "gate", "retrieval", "routing")
+    parser.add_argument(
+        "tables", nargs="*", metavar="TABLE", choices=[*names, []], help=", ".join(names)
+    )
+    parser.add_argument("--data", type=Path, help="folder of the public data sets")
+    parser.add_argument("--only", action="append", default=[], help="one data set of the gate's")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1:]))
+    uvloop.run(main(_arguments()))
