@@ -40,7 +40,7 @@ def idf(of: Frequencies, word: str) -> float:
 
 
 PASSAGES = (
-    passage("refund parcel"),
+    passage("refund refund refund parcel"),
     passage("refund invoice"),
     passage("warranty", scopes=("staff",)),
     passage("refund battery", tenant="globex"),

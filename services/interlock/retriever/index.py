@@ -19,7 +19,7 @@ from interlock.retriever.fusion import ordered
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Ranking
 
-LAYOUT = 4
+LAYOUT = 5
 """Part of the identity of an index: what is stored, and where."""
 
 KEYWORD, DENSE = "keyword", "dense"

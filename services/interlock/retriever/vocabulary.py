@@ -61,7 +61,8 @@ class Vocabulary:
         for passage, dimensions in passages:
             partition = (passage.tenant, passage.source, tuple(passage.scopes))
             totals[partition] += 1
-            counted.setdefault(partition, Counter()).update(dimensions)
+            # As a set: a counter that is given a mapping adds up its values.
+            counted.setdefault(partition, Counter()).update(set(dimensions))
         return cls(
             {one: _frequencies(totals[one], counts) for one, counts in counted.items()},
         )
