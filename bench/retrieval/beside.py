@@ -14,6 +14,7 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient
 
 from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Index, Query, ranking
+from interlock.retriever.pgvector import PgVectorIndex, connect
 from interlock.retriever.qdrant import QdrantIndex
 from interlock_contracts.retrieval import Ranking
 
@@ -26,6 +27,17 @@ async def beside(entries: Sequence[Entry]) -> AsyncIterator[tuple[str, float, In
     await local.upsert(entries)
     yield "qdrant-client, local mode", time.perf_counter() - started, local
     await client.close()
+    if find_spec("pgserver") and find_spec("asyncpg"):
+        with tempfile.TemporaryDirectory() as folder:
+            server: Any = import_module("pgserver").get_server(folder, cleanup_mode="stop")
+            pool = await connect(server.get_uri())
+            started = time.perf_counter()
+            postgres = await PgVectorIndex.create(pool, f"sha256:{'0' * 64}", entries[0].dense.size)
+            await postgres.upsert(entries)
+            await pool.execute("ANALYZE")
+            yield "pgvector, our postings", time.perf_counter() - started, postgres
+            await pool.close()
+            server.cleanup()
     if find_spec("tantivy"):
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()

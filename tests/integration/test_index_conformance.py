@@ -1,12 +1,17 @@
 """One suite for every engine behind the port `Index`."""
 
 import asyncio
+import atexit
 import hashlib
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +24,7 @@ from interlock.retriever.documents import Passage
 from interlock.retriever.edge import EdgeIndex
 from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Index, Query
 from interlock.retriever.keywords import passage_weights, query_weights, terms
+from interlock.retriever.pgvector import PgVectorIndex, connect
 from interlock.retriever.qdrant import QdrantIndex
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Ranking
@@ -27,6 +33,8 @@ from interlock_contracts.retrieval import Ranking
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
     pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+    # pgserver asks for a folder of the desktop session, which a server does not have.
+    pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR is not set"),
 ]
 
 IDENTITY = digest_bytes(b"the index under test")
@@ -54,7 +62,31 @@ async def qdrant() -> AsyncIterator[Index]:
     await client.close()
 
 
-engines = pytest.mark.parametrize("opened", [edge, qdrant])
+@cache
+def postgres() -> str:
+    """The URL of a PostgreSQL of this process, started when it is first wanted."""
+    folder = tempfile.mkdtemp(prefix="interlock-pg-")
+    server: Any = import_module("pgserver").get_server(folder, cleanup_mode="delete")
+    atexit.register(server.cleanup)
+    return str(server.get_uri())
+
+
+@asynccontextmanager
+async def pgvector() -> AsyncIterator[Index]:
+    """An empty index in a real PostgreSQL."""
+    pool = await connect(postgres())
+    index = await PgVectorIndex.create(pool, IDENTITY, DIMENSIONS)
+    yield index
+    await index.drop()
+    await pool.close()
+
+
+ENGINES: list[Opened] = [edge, qdrant]
+if find_spec("pgserver") and find_spec("asyncpg"):
+    # Both come with the extra `pgvector`, which not everybody installs.
+    ENGINES.append(pgvector)
+
+engines = pytest.mark.parametrize("opened", ENGINES)
 
 
 def vector(text: str) -> NDArray[np.float32]:
@@ -176,6 +208,17 @@ async def test_upsert_replaces(opened: Opened) -> None:
         assert ids((await ask(index, "parcel"))[KEYWORD]) == ["acme/help/a#1"]
         coverage = await index.coverage(tenant="acme", scopes=(), sources=SOURCES)
     assert coverage == Coverage(indexed=1, readable=1)
+
+
+@engines
+async def test_writers_of_the_same_passages_do_not_disturb_each_other(opened: Opened) -> None:
+    corpus = [entry(f"n{number}", f"refund {number}") for number in range(20)]
+    async with opened() as index:
+        await asyncio.gather(*(index.upsert(corpus) for _ in range(4)))
+        coverage = await index.coverage(tenant="acme", scopes=(), sources=SOURCES)
+        legs = await ask(index, "refund")
+    assert coverage == Coverage(indexed=20, readable=20)
+    assert len(legs[KEYWORD].hits) == 20
 
 
 @engines
@@ -301,16 +344,17 @@ async def test_engines_agree() -> None:
     texts = ["refund parcel", "refund", "A-1001 invoice battery", "warranty refund invoice"]
     corpus = [entry(f"d{number}", text) for number, text in enumerate(texts)]
     answers = []
-    for opened in (edge, qdrant):
+    for opened in ENGINES:
         async with opened() as index:
             await index.upsert(corpus)
             answers.append(await ask(index, "refund invoice A-1001"))
     for leg in (KEYWORD, DENSE):
-        one, other = (answer[leg] for answer in answers)
-        assert ids(one) == ids(other)
-        assert [hit.score for hit in one.hits] == pytest.approx(
-            [hit.score for hit in other.hits], rel=1e-5
-        )
+        one, *others = (answer[leg] for answer in answers)
+        for other in others:
+            assert ids(one) == ids(other)
+            assert [hit.score for hit in one.hits] == pytest.approx(
+                [hit.score for hit in other.hits], rel=1e-5
+            )
 
 
 async def test_embedded_index_is_the_same_after_reload(tmp_path: Path) -> None:

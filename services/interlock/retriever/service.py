@@ -5,7 +5,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from interlock.bundles.model import Bundle
 from interlock.retriever.documents import Passage, load_passages
@@ -17,6 +17,9 @@ from interlock.runtime.embedding import TextEmbedder, load_wordllama
 
 if TYPE_CHECKING:
     from qdrant_client import AsyncQdrantClient
+
+    from interlock.retriever.pgvector import PgVectorIndex
+    from interlock.retriever.qdrant import QdrantIndex
 
 VOCABULARY = "vocabulary.npz"
 """The file beside the engine's own in the folder of an embedded index."""
@@ -47,27 +50,39 @@ async def build_index(
     *,
     embedder: TextEmbedder | None = None,
     server: "AsyncQdrantClient | None" = None,
+    postgres: Any | None = None,
 ) -> Searcher:
     """A searcher over the documents of a bundle.
 
     `root` is the bundle's folder; `storage` a folder for embedded indexes, one below it per
     identity: an index that is there already is opened, not built again. With `server` the
-    index is a collection there, and `storage` is not used. Raises `UserError` for documents
-    that cannot be read.
+    index is a collection there, with `postgres` (an asyncpg pool) a pair of tables; `storage`
+    is not used then. Raises `UserError` for documents that cannot be read.
     """
     embedder = embedder or load_wordllama()
     passages = load_passages(bundle, root)
-    if server is None:
+    if server is None and postgres is None:
         return await embedded_searcher(passages, storage, embedder=embedder)
     identity = index_identity(embedder.name, passages)
-    from interlock.retriever.qdrant import QdrantIndex
-
-    index = await QdrantIndex.create(server, identity, embedder.dimensions)
+    index = await _on_server(identity, embedder.dimensions, server, postgres)
     # Filling is idempotent: replicas that start together may do it at the same time.
     if await index.size() < len(passages):
         await index.upsert(entries(passages, embedder))
     words = ((one, query_weights(terms(one.searchable))) for one in passages)
     return Searcher(index, embedder, Vocabulary.of(words))
+
+
+async def _on_server(
+    identity: str, dimension: int, qdrant: "AsyncQdrantClient | None", postgres: Any
+) -> "QdrantIndex | PgVectorIndex":
+    """The index there, made if it is missing. Imported here: neither is needed without it."""
+    if qdrant is None:
+        from interlock.retriever.pgvector import PgVectorIndex
+
+        return await PgVectorIndex.create(postgres, identity, dimension)
+    from interlock.retriever.qdrant import QdrantIndex
+
+    return await QdrantIndex.create(qdrant, identity, dimension)
 
 
 async def embedded_searcher(
