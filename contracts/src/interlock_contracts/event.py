@@ -27,7 +27,8 @@ class Event:
     """One immutable fact on the log.
 
     `time` is when it was decided; `logged_at` (UTC) and `sequence` are the broker's, and None
-    until the event has been logged. `cause` is the id of the event it follows from.
+    until the event has been logged. `cause` is the id of the event it follows from. `attempt`
+    is the operator's retry it goes back to; 0: none.
     """
 
     subject: Subject
@@ -38,6 +39,7 @@ class Event:
     cause: str | None = None
     bundle: str | None = None
     traceparent: str | None = None
+    attempt: int = 0
     logged_at: datetime | None = None
     sequence: int | None = None
 
@@ -67,6 +69,8 @@ class Event:
             headers["ce-cause"] = self.cause
         if self.bundle is not None:
             headers["ce-bundle"] = self.bundle
+        if self.attempt:
+            headers["ce-attempt"] = str(self.attempt)
         if self.traceparent is not None:
             headers["traceparent"] = self.traceparent
         return headers
@@ -152,20 +156,23 @@ class Event:
             )
         data = parse_data(spec, body)
         check_address(address, data)
-        bundle = headers.get("ce-bundle")
+        ours = headers if spec.owner in SERVICES else {}  # what outsiders may not say
+        bundle, attempt = ours.get("ce-bundle"), ours.get("ce-attempt", "0")
         if bundle is not None and not re.fullmatch(DIGEST, bundle):
             raise InvalidEvent(FailureCode.EVENT_INVALID, "ce-bundle is not a digest")
+        if not re.fullmatch("[0-9]{1,4}", attempt):
+            raise InvalidEvent(FailureCode.EVENT_INVALID, "ce-attempt is no number")
         time = headers.get("ce-time")
-        stated_id = headers.get("ce-id") if spec.owner in SERVICES else None
         return cls(
             subject=address,
             data=data,
-            id=stated_id or subject_id(address),
+            id=ours.get("ce-id") or subject_id(address),
             source=headers.get("ce-source", f"/{spec.owner}"),
             time=_time(time) if time else logged_at or _UNKNOWN_TIME,
             cause=headers.get("ce-cause"),
             bundle=bundle,
             traceparent=headers.get("traceparent"),
+            attempt=int(attempt),
             logged_at=logged_at,
             sequence=sequence,
         )

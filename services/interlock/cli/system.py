@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from importlib import import_module
 from types import TracebackType
@@ -70,6 +70,8 @@ class System:
         self.broker = EmbeddedBroker(settings.state, topology_of(settings))
         self.report: Report | None = None
         self.workers: dict[str, list[Worker | Task]] = {}
+        self.failed = asyncio.Event()
+        """Set when a service, or the broker, has died too often to be started again."""
         self._processes = processes
         self._scale = dict(scale or {})
         self._environment = dict(environment or {})
@@ -106,7 +108,9 @@ class System:
             count = self._scale.get(name, 1)
             apart = self._processes or name in self._scale
             made: list[Worker | Task] = [
-                Worker(name, settings, self._environment) if apart else Task(name, settings)
+                Worker(name, settings, self.failed, self._environment)
+                if apart
+                else Task(name, settings, self.failed, self._provision)
                 for _ in range(count)
             ]
             self.workers[name] = made
@@ -114,6 +118,12 @@ class System:
                 self._stack.push_async_callback(worker.stop)
                 starting.append(worker.start())
         await asyncio.gather(*starting)
+        watch = asyncio.create_task(self._watch_broker(), name="watch-broker")
+        self._stack.callback(watch.cancel)
+
+    async def _watch_broker(self) -> None:
+        await self.broker.failed.wait()
+        self.failed.set()
 
     async def _provision(self) -> Report:
         client = await connect(
@@ -127,13 +137,23 @@ class System:
 
 
 class Task:
-    """A service as a task of this process, started again when it loses its consumer."""
+    """A service as a task of this process, started again when it loses its consumer.
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    `mend` is called before it is started again: what is missing on the broker is made again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        failed: asyncio.Event,
+        mend: Callable[[], Awaitable[object]],
+    ) -> None:
         self.name = name
         self._settings = settings
+        self._failed = failed
+        self._mend = mend
         self._stop = asyncio.Event()
-        self._ready = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -154,23 +174,46 @@ class Task:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self, service: Service, wire: Wire) -> None:
-        for _ in range(RESTARTS_PER_MINUTE):
-            try:
-                return await service.run(self._stop)
-            except UserError:
-                raise
-            except Exception as error:
-                log.exception("service_died", service=self.name, exc_info=error)
-            await asyncio.wait({asyncio.create_task(self._stop.wait())}, timeout=1.0)
-            service = Service(self.name, self._settings, wire)
-        raise UserError(f"{self.name} died too often")
+        deaths = Deaths()
+        try:
+            while True:
+                try:
+                    return await service.run(self._stop)
+                except Exception as error:
+                    if not service.was_ready or deaths.too_often():
+                        raise
+                    log.exception("service_died", service=self.name, exc_info=error)
+                await self._mend()
+                service = Service(self.name, self._settings, wire)
+        except Exception:
+            self._failed.set()
+            raise
+
+
+class Deaths:
+    """Counts how often something died in the last minute."""
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=RESTARTS_PER_MINUTE + 1)
+
+    def too_often(self) -> bool:
+        """Count one more death; True when it should not be started again."""
+        self._times.append(time.monotonic())
+        return len(self._times) > RESTARTS_PER_MINUTE and self._times[-1] - self._times[0] < 60
 
 
 class Worker:
     """A service as a process of its own, started again when it dies."""
 
-    def __init__(self, name: str, settings: Settings, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        failed: asyncio.Event,
+        environment: Mapping[str, str],
+    ) -> None:
         self.name = name
+        self._failed = failed
         self._settings = settings
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
@@ -240,17 +283,17 @@ class Worker:
         return {f"INTERLOCK_{name.upper()}": str(value) for name, value in given.items()}
 
     async def _supervise(self) -> None:
-        deaths: deque[float] = deque(maxlen=RESTARTS_PER_MINUTE + 1)
+        deaths = Deaths()
         while True:
             assert self._process is not None
             code = await self._process.wait()
-            deaths.append(time.monotonic())
-            often = len(deaths) > RESTARTS_PER_MINUTE and deaths[-1] - deaths[0] < 60
+            often = deaths.too_often()
             async with self._spawning:
                 if self._stopping:
                     return
                 if often:
                     log.critical("service_died_too_often", service=self.name, code=code)
+                    self._failed.set()
                     return
                 log.error("service_died", service=self.name, code=code)
                 await self._spawn()

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from interlock.contract_validator.stage import Capabilities, decide
 from interlock.runtime.broker.topology import EXPIRY
 from interlock.runtime.decision import expires_at
+from interlock.runtime.errors import RetryLater
 from interlock.runtime.keys import signing_key
 from interlock.runtime.loop import nak
 from interlock.runtime.pull import Delivery, PullConsumer
@@ -19,6 +20,7 @@ from interlock.runtime.service import Connection, Handle, Service, Wire
 from interlock.runtime.wiring import bundles_of, stage_handler
 from interlock_contracts.answer import FactReply, FactRequest
 from interlock_contracts.event import Event, InvalidEvent
+from interlock_contracts.failures import FailureCode
 from interlock_contracts.table import FACT_SUBJECT
 
 FACT_TIMEOUT_S = 5.0
@@ -43,10 +45,10 @@ async def wire(connection: Connection) -> Handle:
                 subject, question.model_dump_json().encode(), timeout=FACT_TIMEOUT_S
             )
             return FactReply.model_validate_json(reply.data)
-        except nats.errors.NoRespondersError:
-            return FactReply(error="no executor answers for this tool")
-        except nats.errors.TimeoutError:
-            return FactReply(error=f"no answer within {FACT_TIMEOUT_S:g} s")
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError) as error:
+            # The executor is away, which says nothing about the request: not yet, not never.
+            reason = f"no executor answered for {tool}: {type(error).__name__}"
+            raise RetryLater(FailureCode.FACT_UNAVAILABLE, reason) from None
         except ValidationError:
             return FactReply(error="the executor's answer breaks the contract")
 

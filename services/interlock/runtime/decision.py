@@ -54,27 +54,23 @@ class Decider:
         until = expires_at(event)
         if until is not None and now < until:
             return []
-        attempt = 0
         if isinstance(event.data, Retry):
-            attempt = event.data.attempt
-            event = replace(await self._original(event, event.data), logged_at=event.logged_at)
-        given = await self._resolve(event, attempt)
+            original = await self._original(event, event.data)
+            event = replace(original, logged_at=event.logged_at, attempt=event.data.attempt)
+        given = await self._resolve(event)
         drafts = await self._drafts(given, now)
         bundle = event.bundle if given.known_case is None else given.known_case.bundle
         return [
-            self.finish(draft, event.subject, draft.cause or event.id, now, bundle, traceparent)
+            replace(
+                self.finish(draft, event.subject, draft.cause or event.id, now),
+                bundle=bundle,
+                traceparent=traceparent,
+                attempt=event.attempt,
+            )
             for draft in drafts
         ]
 
-    def finish(
-        self,
-        draft: Draft,
-        about: Subject,
-        cause: str,
-        now: datetime,
-        bundle: str | None = None,
-        traceparent: str | None = None,
-    ) -> Event:
+    def finish(self, draft: Draft, about: Subject, cause: str, now: datetime) -> Event:
         """A draft as an event: with its address, its deterministic id, its time."""
         where = draft.step if draft.tail is None else f"{draft.step}.{draft.tail}"
         return Event(
@@ -86,8 +82,6 @@ class Decider:
             source=f"/{self.stage}",
             time=now,
             cause=cause,
-            bundle=bundle,
-            traceparent=traceparent,
         )
 
     async def _drafts(self, given: Input, now: datetime) -> Sequence[Draft]:
@@ -118,14 +112,15 @@ class Decider:
         )
         return Draft("answer", str(case.attempt), answer)
 
-    async def _resolve(self, event: Event, attempt: int) -> Input:
+    async def _resolve(self, event: Event) -> Input:
         """Find the case and the bundle an event is about."""
+        attempt = event.attempt
         now = event.logged_at or event.time
         if self._bundles is None:
             return Input(event, NO_BUNDLE, now)
         data = event.data
         if isinstance(data, Request):
-            bundle = self._bundles.active() if event.bundle is None else self._get(event.bundle)
+            bundle = self._bundles.active()
             patience = timedelta(milliseconds=bundle.limits.budget.deadline_ms)
             case = Case(
                 request=data,
@@ -140,7 +135,7 @@ class Decider:
                 FailureCode.EVENT_INVALID,
                 f"nothing on the log asked for a {event.subject.event} of {event.subject.step}",
             )
-        if attempt:
+        if attempt > known.attempt:
             known = known.model_copy(update={"attempt": attempt, "deadline": None})
         return Input(event, self._get(known.bundle), now, known)
 

@@ -163,9 +163,11 @@ class StageLoop:
     def _obituary(self, message: Msg, delivery: Delivery, why: Failure) -> list[Event]:
         """The dead letter and, where there is somebody to be told, the closing answer."""
         address = address_of(message.subject)
-        attempt = int(address.step) if address.event == "retry" and address.step.isdigit() else 0
         outside = address.event in PRODUCER_EVENTS
-        bundle = None if outside else (message.headers or {}).get("ce-bundle")
+        headers = {} if outside else message.headers or {}
+        stated = address.step if address.event == "retry" else headers.get("ce-attempt", "")
+        attempt = int(stated) if stated.isdecimal() else 0
+        bundle = headers.get("ce-bundle")
         letter = dead_letter(self.stage, message, delivery, why, attempt)
         answer = refusal(address, attempt, why, bundle)
         drafts = [letter] if answer is None else [letter, answer]

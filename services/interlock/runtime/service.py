@@ -114,6 +114,11 @@ class Service:
         self.pull: PullConsumer | None = None
         self.http_port: int | None = None
 
+    @property
+    def was_ready(self) -> bool:
+        """Whether it has taken messages."""
+        return self._ready.is_set()
+
     async def wait_ready(self) -> None:
         """Return once messages are being asked for."""
         await self._ready.wait()

@@ -87,7 +87,7 @@ async def _up(settings: Settings, processes: bool, scale: dict[str, int], json_:
                 shown = ", ".join(map(str, value)) if isinstance(value, list | dict) else value
                 out.print(f"  {key:<12} {shown}", markup=False)
             out.print('  try          interlock ask "…"', markup=False)
-        failed = asyncio.create_task(system.broker.failed.wait())
+        failed = asyncio.create_task(system.failed.wait())
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait((failed, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -95,7 +95,7 @@ async def _up(settings: Settings, processes: bool, scale: dict[str, int], json_:
         if not json_:
             err.print("stopping …", style="dim")
     if not stop.is_set():
-        raise UserError("the broker died too often; its log says why")
+        raise UserError("a service or the broker died too often; its log says why")
 
 
 def _counts(scale: list[str]) -> dict[str, int]:
