@@ -61,6 +61,7 @@ class FailureCode(StrEnum):
     CITATION_NOT_RETRIEVED = "citation_not_retrieved"
     QUOTE_NOT_IN_SOURCE = "quote_not_in_source"
     VALUE_NOT_IN_SOURCE = "value_not_in_source"
+    STATEMENT_UNSUPPORTED = "statement_unsupported"
     LENGTH_EXCEEDED = "length_exceeded"
     FORBIDDEN_CONTENT = "forbidden_content"
     REPAIRS_EXHAUSTED = "repairs_exhausted"
@@ -157,6 +158,7 @@ MEANING: dict[FailureCode, str] = {
     FailureCode.VALUE_NOT_IN_SOURCE: (
         "A number, date or identifier of a statement is in none of its sources."
     ),
+    FailureCode.STATEMENT_UNSUPPORTED: "A sentence says more than what the answer cites.",
     FailureCode.LENGTH_EXCEEDED: "The answer is longer than the output contract allows.",
     FailureCode.FORBIDDEN_CONTENT: "The answer holds what the output contract forbids.",
     FailureCode.REPAIRS_EXHAUSTED: "The proposal was still wrong after the last repair.",

@@ -92,17 +92,24 @@ class RetrievalSpec(Model):
     title_weight: float = Field(default=0.2, ge=0, le=1)
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
 class OutputContract(Model):
     """What an answer must look like.
 
     `citations`: every statement cited, at least one (`some`), or `none` needed. `forbidden`
-    are regular expressions that must not occur. `fallback` is what happens when repairs run
-    out.
+    are regular expressions that must not occur. `min_support` is how likely every sentence must
+    be supported by what the answer cites (`checks/grounding.py`); None asks for nothing.
+    `fallback` is what happens when repairs run out.
     """
 
     citations: Literal["every", "some", "none"] = "every"
     max_chars: int = Field(default=4_000, gt=0)
     forbidden: tuple[CleanText, ...] = ()
+    # Left out where absent: bundles built before it was known keep their digest.
+    min_support: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
     fallback: Literal["refuse", "extractive"] = "refuse"
 
 

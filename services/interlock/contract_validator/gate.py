@@ -15,6 +15,7 @@ from interlock.contract_validator.checks.choice import concerns
 from interlock.contract_validator.checks.citations import (
     check_access,
     check_citations,
+    check_support,
     cited_texts,
 )
 from interlock.contract_validator.checks.output import (
@@ -96,8 +97,10 @@ class Gate:
         elif not form and not proposal.abstained:
             # Statements beside calls are notes on the way: nobody is shown them.
             contract, forbidden = self.output(route)
-            report = check_citations(proposal, cited_texts(case), contract)
+            texts = cited_texts(case)
+            report = check_citations(proposal, texts, contract)
             violations += check_output(proposal, contract, forbidden) + report.violations
+            violations += check_support(proposal, texts, contract, case.request.text)
             coverage = report.coverage
         decision = _decide(case, route, proposal, violations, actions)
         return Verdict(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from interlock.bundles.model import OutputContract
+from interlock.contract_validator.checks.grounding import Sources, support
 from interlock.contract_validator.checks.text import plain, pointer, shown
 from interlock_contracts.canonical import canonical_json
 from interlock_contracts.case import Case
@@ -84,6 +85,31 @@ def check_citations(
         report.violations.append(_missing("/statements", "the answer"))
     report.coverage = covered / due if due else None
     return report
+
+
+def check_support(
+    proposal: Proposal, texts: Mapping[str, str], contract: OutputContract, question: str
+) -> list[Violation]:
+    """statement_unsupported, for sentences less likely supported than the contract wants.
+
+    An answer is held against all it cites together; what is not cited supports nothing.
+    """
+    least = contract.min_support
+    cited = [text for handle, text in texts.items() if _cited(proposal, handle)]
+    if least is None:
+        return []
+    sources = Sources(cited, question)
+    found = []
+    for at, statement in enumerate(proposal.statements):
+        if is_question(statement.text):
+            continue
+        weak = min(support(statement.text, sources), key=lambda one: one.score, default=None)
+        if weak is not None and weak.score < least:
+            sentence = shown(statement.text[weak.start : weak.end], 80)
+            message = f"{weak.score:.2f} likely supported, {least:.2f} is asked for: {sentence}"
+            path = pointer("statements", at, "text")
+            found.append(violation(FailureCode.STATEMENT_UNSUPPORTED, path, message))
+    return found
 
 
 def _cited(proposal: Proposal, handle: str) -> bool:
