@@ -114,8 +114,12 @@ async def test_outcomes_are_told_apart(
     assert bool(result.chunks) == (outcome is RetrievalOutcome.FOUND)
 
 
-async def test_rerun_reopen_and_rebuild_give_exactly_the_same(root: Path, tmp_path: Path) -> None:
-    asked = about("How many days for a return to Canada?", scopes=("staff",))
+@pytest.mark.parametrize("times", [1, 9])
+async def test_rerun_reopen_and_rebuild_give_exactly_the_same(
+    root: Path, tmp_path: Path, times: int
+) -> None:
+    """Of a short query, which takes up feedback, and of a long one, which has aspects."""
+    asked = about("How many days for a return to Canada? " * times, scopes=("staff",))
     results = []
     for folder in ("one", "one", "two"):
         searcher = await build_index(BUNDLE, root, tmp_path / folder, embedder=Words())

@@ -51,12 +51,14 @@ _READABLE = "p.tenant = $1 AND p.source = ANY($2::text[]) AND p.scopes <@ $3::te
 
 # Rounded before it is ordered: sums that are equal but for the last bits are ordered by id.
 _KEYWORD = """
-SELECT p.chunk_id, round(sum(t.weight * q.weight)::numeric, 6)::float8 AS score
-FROM unnest($4::bigint[], $5::float8[]) AS q(term, weight)
-JOIN {name}_postings t ON t.tenant = $1 AND t.term = q.term
-JOIN {name} p ON p.id = t.passage
+SELECT p.chunk_id, s.score FROM (
+    SELECT t.passage, round(sum(t.weight * q.weight)::numeric, 6)::float8 AS score
+    FROM unnest($4::bigint[], $5::float8[]) AS q(term, weight)
+    JOIN {name}_postings t ON t.tenant = $1 AND t.term = q.term
+    GROUP BY t.passage
+) s JOIN {name} p ON p.id = s.passage
 WHERE {readable}
-GROUP BY p.chunk_id ORDER BY score DESC, p.chunk_id LIMIT $6
+ORDER BY s.score DESC, p.chunk_id LIMIT $6
 """
 
 _DENSE = """
