@@ -18,11 +18,11 @@ from interlock.runtime.settings import Settings, load_settings
 
 StateOption = Annotated[
     Path | None,
-    typer.Option("--state", help="Folder of the installation. [env: INTERLOCK_STATE]"),
+    typer.Option("--state", help="Folder of the installation. Also INTERLOCK_STATE."),
 ]
 BundleOption = Annotated[
     Path | None,
-    typer.Option("--bundle", help="Bundle folder or file. [env: INTERLOCK_BUNDLE]"),
+    typer.Option("--bundle", help="Bundle folder or file. Also INTERLOCK_BUNDLE."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON lines for machines.")]
 
