@@ -16,7 +16,7 @@ from bench.retrieval.datasets import SOURCE, TENANTS, synthetic, synthetic_queri
 from interlock.bundles.model import Bundle, KnowledgeSource
 from interlock.retriever.documents import Passage
 from interlock.retriever.edge import EdgeIndex
-from interlock.retriever.index import DENSE, Entry, Index, Query
+from interlock.retriever.index import DENSE, Entry, Index, Query, half
 from interlock.retriever.keywords import query_weights, terms
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import embedded_searcher, entries
@@ -65,17 +65,17 @@ async def speed_tables(data: Path, console: Console, sizes: Sequence[int]) -> No
 
 def query_of(text: str) -> Query:
     """A question in every form an engine may want."""
-    return Query(text, load_wordllama().embed([text])[0], query_weights(terms(text)))
+    return Query(text, half(load_wordllama().embed([text]))[0], query_weights(terms(text)))
 
 
 def exactly(made: Sequence[Entry], queries: Sequence[Query]) -> list[set[str]]:
-    """The ten nearest readable passages of each query, by brute force."""
+    """The ten nearest readable passages of each query: brute force, single precision."""
     readable = [one for one in made if one.passage.tenant == TENANTS[0] and not one.passage.scopes]
-    vectors = np.stack([one.dense for one in readable])
+    embed = load_wordllama().embed
+    vectors = embed([one.passage.searchable for one in readable])
     nearest = []
     for query in queries:
-        assert query.dense is not None
-        best = np.argsort(-(vectors @ query.dense), kind="stable")[:10]
+        best = np.argsort(-(vectors @ embed([query.text])[0]), kind="stable")[:10]
         nearest.append({readable[place].passage.chunk_id for place in best})
     return nearest
 

@@ -22,7 +22,7 @@ from qdrant_client import AsyncQdrantClient
 
 from interlock.retriever.documents import Passage
 from interlock.retriever.edge import EdgeIndex
-from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Index, Query
+from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Index, Query, half
 from interlock.retriever.keywords import passage_weights, query_weights, terms
 from interlock.retriever.pgvector import PgVectorIndex, connect
 from interlock.retriever.qdrant import QdrantIndex
@@ -93,7 +93,7 @@ def vector(text: str) -> NDArray[np.float32]:
     """A unit vector with positive parts only: everything is similar to everything."""
     raw = np.frombuffer(hashlib.blake2b(text.encode(), digest_size=DIMENSIONS).digest(), np.uint8)
     parts = raw.astype(np.float32) + 1
-    return (parts / np.linalg.norm(parts)).astype(np.float32)
+    return half((parts / np.linalg.norm(parts)).astype(np.float32))
 
 
 def entry(

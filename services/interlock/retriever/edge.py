@@ -50,7 +50,13 @@ class EdgeIndex:
         shard = qe.EdgeShard.create(
             str(folder),
             qe.EdgeConfig(
-                vectors={DENSE: qe.EdgeVectorParams(size=dimension, distance=qe.Distance.Dot)},
+                vectors={
+                    DENSE: qe.EdgeVectorParams(
+                        size=dimension,
+                        distance=qe.Distance.Dot,
+                        datatype=qe.VectorStorageDatatype.Float16,
+                    )
+                },
                 sparse_vectors={KEYWORD: qe.EdgeSparseVectorParams()},
                 # No graph: the search is exact, and building one would take a minute
                 # at 100,000 passages.

@@ -19,7 +19,7 @@ from interlock.retriever.fusion import ordered
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Ranking
 
-LAYOUT = 5
+LAYOUT = 6
 """Part of the identity of an index: what is stored, and where."""
 
 KEYWORD, DENSE = "keyword", "dense"
@@ -101,6 +101,15 @@ class Index(Protocol):
         self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
     ) -> Coverage:
         """What there is, to tell why nothing was found."""
+
+
+def half(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Vectors with no more than half precision has, as 32-bit numbers.
+
+    Passages and queries are both made so, and an engine may then store 16 bits and lose nothing:
+    a quarter less time a search, and half the memory, at 100,000 passages.
+    """
+    return vectors.astype(np.float16).astype(np.float32)
 
 
 def point_id(chunk_id: str) -> int:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import FUSED, fuse, keep
-from interlock.retriever.index import DENSE, KEYWORD, Index, Query
+from interlock.retriever.index import DENSE, KEYWORD, Index, Query, half
 from interlock.retriever.keywords import terms, terms_kept
 from interlock.retriever.rerank import DEPTH, title_coverage
 from interlock.retriever.rewrite import LONG, aspects, dimensions, feedback, select, spelled
@@ -103,7 +103,7 @@ class Searcher:
             trail,
             Query(
                 text=trail.request.query,
-                dense=self._embedder.embed([trail.request.query])[0],
+                dense=half(self._embedder.embed([trail.request.query]))[0],
                 keyword=dimensions(chosen, trail.frequencies),
             ),
         )
@@ -124,7 +124,7 @@ class Searcher:
         depth = trail.request.spec.candidates
         trail.queries += parts
         found: dict[str, list[Ranking]] = {KEYWORD: [], DENSE: []}
-        vectors = self._embedder.embed(parts)
+        vectors = half(self._embedder.embed(parts))
         for number, (part, vector) in enumerate(zip(parts, vectors, strict=True), 1):
             keyword = dimensions(Counter(terms(part)), trail.frequencies)
             for leg in await self._legs(trail, Query(part, vector, keyword)):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.bundles.model import Bundle
 from interlock.retriever.documents import Passage, load_passages
-from interlock.retriever.index import Entry, index_identity
+from interlock.retriever.index import Entry, half, index_identity
 from interlock.retriever.keywords import passage_weights, query_weights, terms
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.vocabulary import Vocabulary
@@ -36,7 +36,7 @@ def entries(passages: Sequence[Passage], embedder: TextEmbedder) -> list[Entry]:
     for passage, own in zip(passages, words, strict=True):
         lengths[passage.tenant, passage.scopes].append(len(own))
     average = {readers: sum(counts) / len(counts) for readers, counts in lengths.items()}
-    vectors = embedder.embed([passage.searchable for passage in passages])
+    vectors = half(embedder.embed([passage.searchable for passage in passages]))
     return [
         Entry(passage, vector, passage_weights(own, average[passage.tenant, passage.scopes]))
         for passage, vector, own in zip(passages, vectors, words, strict=True)
