@@ -61,8 +61,11 @@ class Decider:
         drafts = await self._drafts(given, now)
         bundle = event.bundle if given.known_case is None else given.known_case.bundle
         return [
-            replace(
-                self.finish(draft, event.subject, draft.cause or event.id, now),
+            self.finish(
+                draft,
+                event.subject,
+                draft.cause or event.id,
+                now,
                 bundle=bundle,
                 traceparent=traceparent,
                 attempt=event.attempt,
@@ -70,7 +73,17 @@ class Decider:
             for draft in drafts
         ]
 
-    def finish(self, draft: Draft, about: Subject, cause: str, now: datetime) -> Event:
+    def finish(
+        self,
+        draft: Draft,
+        about: Subject,
+        cause: str,
+        now: datetime,
+        *,
+        bundle: str | None = None,
+        traceparent: str | None = None,
+        attempt: int = 0,
+    ) -> Event:
         """A draft as an event: with its address, its deterministic id, its time."""
         where = draft.step if draft.tail is None else f"{draft.step}.{draft.tail}"
         return Event(
@@ -82,6 +95,9 @@ class Decider:
             source=f"/{self.stage}",
             time=now,
             cause=cause,
+            bundle=bundle,
+            traceparent=traceparent,
+            attempt=attempt,
         )
 
     async def _drafts(self, given: Input, now: datetime) -> Sequence[Draft]:

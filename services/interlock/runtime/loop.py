@@ -53,6 +53,7 @@ class StageLoop:
         self._retry_delay = retry_delay
         self._cap = RateCap(dead_letters_per_minute)
         self._tracer = telemetry.stage_tracer()
+        self._latency = telemetry.LATENCY.labels(decider.stage)
 
     async def handle(self, message: Msg, delivery: Delivery, pull: PullConsumer) -> None:
         """Process one delivery to its end: afterwards it is acknowledged or handed back."""
@@ -74,7 +75,7 @@ class StageLoop:
             again = RetryLater(FailureCode.STAGE_FAILED, f"{type(error).__name__} in {self.stage}")
             how = await self._later(message, delivery, again, pull)
         await pull.finish(delivery, how)
-        telemetry.LATENCY.labels(self.stage).observe(time.perf_counter() - started)
+        self._latency.observe(time.perf_counter() - started)
 
     async def _process(self, message: Msg, delivery: Delivery) -> None:
         if delivery.deliveries > self._max_deliver:  # it took its worker down every time
@@ -90,7 +91,7 @@ class StageLoop:
             sequence=delivery.sequence,
         )
         name = event.subject.event
-        telemetry.EVENTS_IN.labels(self.stage, name).inc()
+        telemetry.count(telemetry.EVENTS_IN, self.stage, name)
         with (
             telemetry.about(event),
             telemetry.stage_span(self._tracer, self.stage, name, event.traceparent) as span,
@@ -99,7 +100,7 @@ class StageLoop:
             outcome = await self._committer.commit(events)
         if outcome is Committed.NEW:
             for made in events:
-                telemetry.EVENTS_OUT.labels(self.stage, made.subject.event).inc()
+                telemetry.count(telemetry.EVENTS_OUT, self.stage, made.subject.event)
         else:
             log.debug("already_committed", stage=self.stage, subject=message.subject)
 

@@ -72,6 +72,8 @@ def _listen(connection: Connection, inbox: str, take: Take) -> LogicSubscriber[A
         f"{inbox}.>", no_reply=True, decoder=raw_message, persistent=False
     )
     listener(take)
+    # FastStream's own would parse the inbox's name anew for every message; nothing reads it.
+    listener.get_log_context = lambda message: {}  # type: ignore[method-assign]
     return listener
 
 

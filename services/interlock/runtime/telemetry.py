@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 
 import structlog
@@ -34,6 +35,16 @@ HELD = Gauge("interlock_held", "Messages a stage is working on", ["stage"])
 _current: ContextVar[Event | None] = ContextVar("interlock_event", default=None)
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+
+
+@cache
+def _labelled(counter: Counter, stage: str, event: str) -> Counter:
+    return counter.labels(stage, event)
+
+
+def count(counter: Counter, stage: str, event: str) -> None:
+    """Count one event; looking the labels up costs more than counting."""
+    _labelled(counter, stage, event).inc()
 
 
 def configure_logs(level: str) -> None:
