@@ -291,7 +291,7 @@ def asked(*candidates: ModelCandidate, text: str = "Hello", step: int = 1) -> Mo
 async def test_the_first_candidate_that_answers_is_taken_and_the_others_are_recorded() -> None:
     response = await ModelRoutes().complete(
         asked(
-            ModelCandidate(provider="openai", model="big"),
+            ModelCandidate(provider="nobody", model="big"),
             scripted({"match": "goodbye", "output": SAID}),
             scripted({"match": "HELLO", "output": SAID}, model="s2"),
             scripted({"match": "hello", "output": {}}, model="s3"),
@@ -300,7 +300,7 @@ async def test_the_first_candidate_that_answers_is_taken_and_the_others_are_reco
     assert (response.provider, response.model) == ("scripted", "s2")
     assert json.loads(response.output) == SAID
     assert response.passed_over == (
-        "openai/big: this installation has no such provider",
+        "nobody/big: this installation has no such provider",
         "scripted/s1: nothing is scripted for this text at step 1",
     )
 

@@ -114,11 +114,20 @@ class OutputContract(Model):
 
 
 class ModelCandidate(Model):
-    """One model of a route. `options` are the provider's own settings; never a secret."""
+    """One model of a route. `options` are the provider's own settings; never a secret.
+
+    It is given up after `timeout_s` seconds, waiting for a free slot of `max_concurrent`
+    included. After `max_failures` in a row that are not the request's fault it is left alone
+    for `pause_s` seconds, and then tried by one request.
+    """
 
     provider: Token
     model: CleanText
     options: dict[str, Any] = {}
+    timeout_s: float = Field(default=30.0, gt=0, le=600)
+    max_concurrent: int = Field(default=32, ge=1)
+    max_failures: int = Field(default=5, ge=1)
+    pause_s: float = Field(default=30.0, gt=0)
 
 
 class ModelRoute(Model):

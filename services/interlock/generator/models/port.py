@@ -42,7 +42,16 @@ class ModelResponse:
 
 
 class ModelPassed(Exception):
-    """This candidate does not answer this request; the next one may. The message says why."""
+    """This candidate does not answer this request; the next one may. The message says why.
+
+    `unwell` says that the candidate itself is in trouble, whatever it is asked. `retry_after`
+    is set, in seconds, when it asked to be left alone for a while.
+    """
+
+    def __init__(self, why: str, *, unwell: bool = False, retry_after: float | None = None) -> None:
+        super().__init__(why)
+        self.unwell = unwell
+        self.retry_after = retry_after
 
 
 class Model(Protocol):
