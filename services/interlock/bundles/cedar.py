@@ -1,7 +1,10 @@
 """Cedar: the schema that follows from a bundle's tools, and the check of its policies.
 
 Policies see, in namespace `Interlock`, a `User` (`user`, `role`, `scopes`) as principal, one
-action per tool, the `Tenant` as resource, and as context `arguments`, `facts` and `request`.
+action per tool, the `Tenant` as resource, and as context `arguments`, `facts`, `request` and
+`history`: `done`, the tools whose effect landed in this request, and `repeated`, whether this
+very call did. `request.limit_cents` is the most the user said they would spend, if they did;
+`request.said` is everything with a digit in it that they wrote (order numbers, last digits).
 Every policy has an `@id`; a permit may have an `@obligation` (`confirm`, `review:<class>`,
 `two_person`; several with commas). https://docs.cedarpolicy.com/schema/json-schema.html
 """
@@ -71,7 +74,16 @@ def context_type(bundle: Bundle, tool: ToolSpec) -> dict[str, Any]:
         {
             "arguments": cedar_type(tool.parameters) or _record({}),
             "facts": _record(facts),
-            "request": _record({"intent": _STRING, "tenant": _STRING, "channel": _STRING}),
+            "request": _record(
+                {
+                    "intent": _STRING,
+                    "tenant": _STRING,
+                    "channel": _STRING,
+                    "limit_cents": {**_SCALARS["integer"], "required": False},
+                    "said": _set(_STRING),
+                }
+            ),
+            "history": _record({"done": _set(_STRING), "repeated": _SCALARS["boolean"]}),
         }
     )
 

@@ -106,9 +106,14 @@ def _tools(bundle: Bundle) -> Iterator[str]:
         arguments = tool.parameters.get("properties", {})
         for fact in tool.facts:
             yield from _fact(bundle, tool, fact)
-        for name in tool.accepts:
-            if name not in arguments:
-                yield f"tools.py: {tool.name}: accepts: {_missing('argument', name, arguments)}"
+        for field in ("accepts", "confirms", "derives"):
+            for name in getattr(tool, field):
+                if name not in arguments:
+                    missing = _missing("argument", name, arguments)
+                    yield f"tools.py: {tool.name}: {field}: {missing}"
+        for pattern in tool.records or ():
+            if pattern and not pattern.startswith("/"):
+                yield f"tools.py: {tool.name}: records: {pattern!r} is no JSON pointer"
         for _, shown, _, _ in Formatter().parse(tool.summary):
             if shown is not None and shown not in arguments:
                 yield f"tools.py: {tool.name}: summary: {_missing('argument', shown, arguments)}"

@@ -209,7 +209,9 @@ class Gate:
         """The policies' word on one sound call, by the facts as recorded."""
         values = {fact.name: fact.value for fact in facts}
         principal = case.request.principal
-        return self.policies.judge(principal, tool, arguments, values, case.request, route.intent)
+        return self.policies.judge(
+            principal, tool, arguments, values, case.request, route.intent, case.steps
+        )
 
     def _verdict_on(
         self, action: "_Action", case: Case, facts: Sequence[Fact], whole: Decision | None

@@ -1,7 +1,7 @@
 """What the bundle's Cedar policies say of one action."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,6 +16,9 @@ from interlock.bundles.cedar import (
     with_defaults,
 )
 from interlock.bundles.model import Bundle
+from interlock.contract_validator.checks.said import limit_cents, names_said
+from interlock_contracts.actions import Effect
+from interlock_contracts.case import Step
 from interlock_contracts.request import Principal, Request
 from interlock_contracts.tools import ToolSpec
 from interlock_contracts.verdict import PolicyDecision
@@ -45,18 +48,27 @@ class Policies:
         facts: Mapping[str, Any],
         request: Request,
         intent: str,
+        steps: Sequence[Step] = (),
     ) -> PolicyDecision:
         """Permit or deny one call; denied unless a policy permits it and none forbids it.
 
-        `facts` are values by fact name. On allow, `policies` are all permits that hold and
-        `obligations` all of theirs; on deny, `policies` are the forbids that hold, and none
-        when nothing permitted it. Whatever cannot be evaluated is denied, with the reason in
-        `errors`: an error in one policy denies even where another one permits.
+        `facts` are values by fact name; `steps` what the request has done so far. On allow,
+        `policies` are all permits that hold and `obligations` all of theirs; on deny, `policies`
+        are the forbids that hold, and none when nothing permitted it. Whatever cannot be
+        evaluated is denied, with the reason in `errors`: an error in one policy denies even
+        where another one permits.
         """
         stated = {
             "arguments": with_defaults(dict(arguments), tool.parameters),
             "facts": facts,
-            "request": {"intent": intent, "tenant": request.tenant, "channel": request.channel},
+            "request": {
+                "intent": intent,
+                "tenant": request.tenant,
+                "channel": request.channel,
+                "limit_cents": limit_cents(request),
+                "said": names_said(request),
+            },
+            "history": history(tool, arguments, steps),
         }
         try:
             context = cedar_value(stated, self._contexts[tool.name])
@@ -82,6 +94,21 @@ class Policies:
             return PolicyDecision(allowed=False, policies=decided)
         duties = {duty for name in decided for duty in self._obligations.get(name, ())}
         return PolicyDecision(allowed=True, policies=decided, obligations=tuple(sorted(duties)))
+
+
+def history(tool: ToolSpec, arguments: Mapping[str, Any], steps: Sequence[Step]) -> dict[str, Any]:
+    """What landed in this request: the tools by name, and whether this very call is among it."""
+    landed = {
+        result.action
+        for step in steps
+        for result in step.results
+        if result.effect is not Effect.DID_NOT_HAPPEN
+    }
+    done = [action for step in steps for action in step.verdict.actions if action.action in landed]
+    return {
+        "done": sorted({action.tool for action in done}),
+        "repeated": any((one.tool, one.arguments) == (tool.name, arguments) for one in done),
+    }
 
 
 def _entity(kind: str, name: str) -> dict[str, str]:

@@ -27,7 +27,8 @@ _STOPWORDS = frozenset(
         """a an the and or but if of to in on at by for with from as is are was were be been being
     it its this that these those there here he she they them their his her you your i we our us
     my me do does did done have has had having not no nor so than then too very can could
-    may might must shall should will would what which who whom when where why how all any both each few more most
+    may might must shall should will would what which who whom when where why how all any both
+    each few more most
     other some such only own same also into out up down over under again further about above below
     between through during before after because while until against just""",
     )
