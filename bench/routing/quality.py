@@ -64,11 +64,12 @@ def bundle_of(texts: Sequence[Text], confidence: float = 0.0) -> Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What was found for each text; `seconds` is one time per decision."""
+    """What was found for each text; `seconds` is one time per decision, `cpu` all CPU time."""
 
     found: Sequence[Classification]
     expected: Sequence[str]
     seconds: NDArray[np.float64]
+    cpu: float
 
     @property
     def confidence(self) -> NDArray[np.float64]:
@@ -91,11 +92,13 @@ def decide(classifier: Classifier, texts: Sequence[Text]) -> Decisions:
     """One decision after the other, on this thread, each timed."""
     found: list[Classification] = []
     seconds: list[float] = []
+    cpu = time.process_time()
     for one in texts:
         started = time.perf_counter()
         found.append(classifier.classify(one.text))
         seconds.append(time.perf_counter() - started)
-    return Decisions(found, [one.intent for one in texts], np.array(seconds))
+    cpu = time.process_time() - cpu
+    return Decisions(found, [one.intent for one in texts], np.array(seconds), cpu)
 
 
 def choose_threshold(inside: Decisions, outside: Decisions) -> float:
@@ -164,7 +167,9 @@ def _whole(
     table.add_row("calibration error, in scope", f"{calibration_error(known):.3f}", "")
     table.add_row("a decision, p50 ms", f"{np.median(known.seconds) * 1e3:.3f}", "≤ 2")
     table.add_row("a decision, p99 ms", f"{np.quantile(known.seconds, 0.99) * 1e3:.3f}", "≤ 2")
-    table.add_row("decisions a second, one core", f"{1 / known.seconds.mean():,.0f}", "≥ 1,500")
+    rate, cpu_rate = 1 / known.seconds.mean(), len(inside) / known.cpu
+    table.add_row("decisions a second of one core's time", f"{cpu_rate:,.0f}", "≥ 1,500")
+    table.add_row("decisions a second, as the machine was", f"{rate:,.0f}", "")
 
 
 def sample(train: Sequence[Text], each: int, seed: int) -> list[Text]:
