@@ -38,6 +38,9 @@ class Policies:
         self._policies = cedarpy.PolicySet.from_str("\n".join(one.text for one in policies))
         self._schema = cedarpy.Schema.from_json_str(json.dumps(cedar_schema(bundle)))
         self._obligations = {one.id: one.obligations for one in policies}
+        # The user's words are read only for policies that speak of them.
+        self._limit = any("limit_cents" in one.text for one in policies)
+        self._said = any("said" in one.text for one in policies)
         self._contexts = {name: context_type(bundle, tool) for name, tool in bundle.tools.items()}
 
     def judge(
@@ -65,8 +68,8 @@ class Policies:
                 "intent": intent,
                 "tenant": request.tenant,
                 "channel": request.channel,
-                "limit_cents": limit_cents(request),
-                "said": names_said(request),
+                "limit_cents": limit_cents(request) if self._limit else None,
+                "said": names_said(request) if self._said else [],
             },
             "history": history(tool, arguments, steps),
         }

@@ -37,7 +37,9 @@ def kinds_in(text: str) -> set[str]:
 
 def kind_of(value: Any) -> str | None:
     """The kind of identifier the whole value is, or None."""
-    if not isinstance(value, str) or len(value) > 200:
+    if not isinstance(value, str) or not 4 <= len(value) <= 200:
         return None
+    if not ("." in value or sum(map(str.isdigit, value)) >= 8):
+        return None  # every kind has one or the other
     found = identifiers(value)
     return found[0][0] if len(found) == 1 and found[0][1] == value.strip() else None

@@ -14,8 +14,13 @@ MOST_VALUES = 512
 
 def pointer(*parts: str | int) -> str:
     """A JSON pointer (RFC 6901)."""
-    steps = (str(part).replace("~", "~0").replace("/", "~1") for part in parts)
-    return "".join(f"/{clean(step)}" for step in steps)
+    return "".join(
+        # A plain name or index is by far the most common, and needs nothing done to it.
+        f"/{part}"
+        if isinstance(part, int) or (part.isascii() and part.isidentifier())
+        else "/" + clean(part.replace("~", "~0").replace("/", "~1"))
+        for part in parts
+    )
 
 
 def clean(text: str) -> str:
