@@ -52,6 +52,7 @@ own = tuple(p["project"]["name"] for p in workspace)
 for p in workspace:
     wanted = p["project"]["dependencies"] + p["build-system"]["requires"]
     wanted += p.get("dependency-groups", {}).get("dev", [])
+    wanted += [w for extra in p["project"].get("optional-dependencies", {}).values() for w in extra]
     print("\n".join(w for w in wanted if not w.startswith(own)))
 print("editables\nsetuptools\nwheel")
 endef

@@ -73,7 +73,7 @@ def _listen(connection: Connection, inbox: str, take: Take) -> LogicSubscriber[A
     )
     listener(take)
     # FastStream's own would parse the inbox's name anew for every message; nothing reads it.
-    listener.get_log_context = lambda _: {}  # type: ignore[method-assign]
+    listener.get_log_context = lambda message: {}  # type: ignore[method-assign]  # noqa: ARG005
     return listener
 
 
