@@ -75,6 +75,10 @@ async def main(arguments: argparse.Namespace) -> None:
         from bench.routing import run_routing
 
         run_routing(_data(arguments), console)
+    if "pii" in wanted:
+        from bench.pii import run_pii
+
+        run_pii(_data(arguments), console)
 
 
 def _data(arguments: argparse.Namespace) -> Path:
@@ -86,7 +90,7 @@ def _data(arguments: argparse.Namespace) -> Path:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="The benchmarks.")
-    names = ("runtime", "pipeline", "gate", "retrieval", "routing")
+    names = ("runtime", "pipeline", "gate", "retrieval", "routing", "pii")
     parser.add_argument(
         "tables", nargs="*", metavar="TABLE", choices=[*names, []], help=", ".join(names)
     )

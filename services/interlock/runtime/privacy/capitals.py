@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from interlock.runtime.privacy.words import COMMON
+from interlock.runtime.privacy.words import common_words
 
 _TOKEN = re.compile(r"[^\W_][\w'’.-]*")
 _SENTENCE_END = re.compile(r"[.!?:\n\"“]\s*$")
@@ -35,4 +35,4 @@ def proper_names(text: str) -> Iterator[tuple[int, int]]:
 def _is_name(word: str) -> bool:
     if not word or not word[0].isupper() or any(c.isdigit() for c in word):
         return False
-    return word.split("'")[0].split("’")[0].lower() not in COMMON
+    return word.split("'")[0].split("’")[0].lower() not in common_words()
