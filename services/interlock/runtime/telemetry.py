@@ -61,7 +61,7 @@ def configure_logs(level: str) -> None:
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
+        cache_logger_on_first_use=False,  # loggers are made at import, before this is known
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nats").setLevel(logging.CRITICAL)
