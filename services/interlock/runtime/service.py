@@ -8,6 +8,7 @@ from typing import Any
 
 import nats.errors
 import structlog
+from faststream import AckPolicy
 from faststream.nats import NatsBroker
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.client import Client
@@ -69,7 +70,11 @@ def _listen(connection: Connection, inbox: str, take: Take) -> LogicSubscriber[A
     number of tasks is the credit, and FastStream's own workers cost twice as much.
     """
     listener = connection.broker.subscriber(
-        f"{inbox}.>", no_reply=True, decoder=raw_message, persistent=False
+        f"{inbox}.>",
+        ack_policy=AckPolicy.MANUAL,
+        no_reply=True,
+        decoder=raw_message,
+        persistent=False,
     )
     listener(take)
     # FastStream's own would parse the inbox's name anew for every message; nothing reads it.
