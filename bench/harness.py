@@ -11,6 +11,7 @@ from pathlib import Path
 from nats.aio.msg import Msg
 
 from interlock.runtime.broker.connect import BrokerClient
+from interlock.runtime.commit import EXPECT_NEW, Committed, Committer
 from interlock_contracts.ids import new_request_id
 
 
@@ -33,11 +34,20 @@ class Figures:
 
 
 class Driver:
-    """Submits requests as a producer would and waits for their answers off the log."""
+    """Submits requests and waits for their answers off the log.
 
-    def __init__(self, client: BrokerClient, body: Callable[[str], dict[str, object]]) -> None:
+    With a `committer` it submits as the SDK's producer does, else one by one as a bare client.
+    """
+
+    def __init__(
+        self,
+        client: BrokerClient,
+        body: Callable[[str], dict[str, object]],
+        committer: Committer | None = None,
+    ) -> None:
         self._client = client
         self._body = body
+        self._committer = committer
         self._waiting: dict[str, asyncio.Future[float]] = {}
 
     async def start(self) -> None:
@@ -55,8 +65,13 @@ class Driver:
         done = self._waiting[request_id] = asyncio.get_running_loop().create_future()
         body = json.dumps(self._body(request_id)).encode()
         started = time.perf_counter()
-        reply = await self._client.request(f"ev.request.acme.{request_id}.0", body, timeout=30)
-        assert b"error" not in reply.data, reply.data
+        subject = f"ev.request.acme.{request_id}.0"
+        if self._committer is None:
+            reply = await self._client.request(subject, body, timeout=30)
+            assert b"error" not in reply.data, reply.data
+        else:
+            outcome = await self._committer.commit_wire([(subject, body, EXPECT_NEW)])
+            assert outcome is Committed.NEW
         answered: float = await asyncio.wait_for(done, 60)
         return answered - started
 

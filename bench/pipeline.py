@@ -16,6 +16,7 @@ from rich.table import Table
 from bench.harness import Driver, Figures, measure
 from interlock.cli.system import System, Worker
 from interlock.runtime.broker.connect import connect
+from interlock.runtime.commit import Committer
 from interlock.runtime.settings import Settings
 
 EXAMPLE = Path("examples/support")
@@ -49,7 +50,11 @@ async def measure_pipeline(*, processes: bool, in_flight: int, requests: int) ->
         async with System(settings, processes=processes) as system:
             credential = system.broker.credential("producer-acme")
             producer = await connect(system.broker.url, credential, "bench")
-            driver = Driver(producer, lambda request_id: {"request_id": request_id, **next(texts)})
+            driver = Driver(
+                producer,
+                lambda request_id: {"request_id": request_id, **next(texts)},
+                Committer(producer),
+            )
             await driver.start()
             await measure("warm-up", driver.ask, 100, 10, {})
             pids = {"nats-server": system.broker.pid}

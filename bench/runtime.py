@@ -28,7 +28,7 @@ from interlock.runtime.broker.permissions import PROVISIONER
 from interlock.runtime.broker.provision import ConsumerSettings, provision
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.broker.topology import Topology, stream_name
-from interlock.runtime.commit import EXPECT_NEW
+from interlock.runtime.commit import EXPECT_NEW, Committer
 from interlock.runtime.service import Connection, Handle, Service
 from interlock.runtime.settings import Settings
 from interlock.runtime.stage import Draft, Input
@@ -185,7 +185,8 @@ async def measure_one(run: Run, *, apart: bool, in_flight: int, requests: int) -
             settings = Settings(state=Path(folder), nats_url=broker.url, capacity=CAPACITY)
             async with _workers(run, settings, apart) as pids:
                 producer = await connect(broker.url, broker.credential("producer-acme"), "bench")
-                driver = Driver(producer, body)
+                committer = Committer(producer) if run is ours else None
+                driver = Driver(producer, body, committer)
                 await driver.start()
                 await measure("warm-up", driver.ask, 50, 10, {})
                 name = f"{run.__name__}, {'6 processes' if apart else '1 process'}"

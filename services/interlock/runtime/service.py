@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,7 +167,9 @@ class Service:
             for close in connection.closing:
                 await close()
             await committer.close()
-            await broker.stop()
+            with suppress(nats.errors.Error):  # the broker may be away: nothing is left to drain
+                await broker.stop()
+            await client.close()
 
     def _subscribe(self, connection: Connection, handle: Handle) -> PullConsumer:
         client, settings = connection.client, self.settings
@@ -180,6 +182,7 @@ class Service:
             ack_wait=settings.ack_wait,
         )
         self.pull = pull
+        connection.committer.in_work = lambda: pull.held
 
         async def take(message: Msg) -> None:
             if message.subject.startswith(inbox_prefix(self.user)):
