@@ -54,6 +54,12 @@ class Driver:
         """Listen for answers."""
         await self._client.subscribe_checked("ev.answer.acme.>", cb=self._answered)
 
+    async def close(self) -> None:
+        """Stop submitting, and leave the broker."""
+        if self._committer is not None:
+            await self._committer.close()
+        await self._client.close()
+
     async def _answered(self, message: Msg) -> None:
         waiting = self._waiting.pop(message.subject.split(".")[3], None)
         if waiting is not None and not waiting.done():

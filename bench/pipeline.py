@@ -64,7 +64,7 @@ async def measure_pipeline(*, processes: bool, in_flight: int, requests: int) ->
                         pids[name] = worker.pid
             what = "6 processes" if processes else "1 process"
             figures = await measure(what, driver.ask, requests, in_flight, pids)
-            await producer.close()
+            await driver.close()
     return figures
 
 

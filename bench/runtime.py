@@ -192,7 +192,7 @@ async def measure_one(run: Run, *, apart: bool, in_flight: int, requests: int) -
                 name = f"{run.__name__}, {'6 processes' if apart else '1 process'}"
                 pids["nats-server"] = broker.pid
                 figures = await measure(name, driver.ask, requests, in_flight, pids)
-                await producer.close()
+                await driver.close()
             return figures
         finally:
             await broker.stop()
