@@ -1,6 +1,7 @@
 """A service: a stage fed from its durable consumer, from connect to graceful drain."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -88,6 +89,15 @@ async def raw_message(message: Any) -> Msg:
     return raw
 
 
+def settle_garbage_collection() -> None:
+    """Leave what start-up made out of every collection, and collect less often.
+
+    With the interpreter's defaults, looking through it is a sixth of the CPU of a hop.
+    """
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+
+
 Wire = Callable[[Connection], Awaitable[Handle]]
 """Builds a service's handler once its connection stands."""
 
@@ -138,6 +148,7 @@ class Service:
             await connection.broker.start()
             await pull.start()
             health = await self._serve_health(connection, pull)
+            settle_garbage_collection()
             self._ready.set()
             log.info("serving", service=self.name, cell=self.settings.cell)
             try:
