@@ -6,6 +6,8 @@ from dataclasses import dataclass
 TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """What one token of a subject may be."""
 
+_SUBJECT = re.compile(rf"{TOKEN.pattern}(?:\.{TOKEN.pattern}){{4,5}}")
+
 LIVE_CELL = "ev"
 """The cell of live traffic; a replay has a cell of its own."""
 
@@ -33,12 +35,16 @@ def parse_subject(text: str) -> Subject:
         ValueError: not five or six tokens, or a token outside `[A-Za-z0-9_-]{1,64}`.
     """
     tokens = text.split(".")
-    if len(tokens) not in (5, 6):
-        raise ValueError(f"the subject has {len(tokens)} tokens; five or six are needed")
-    for token in tokens:
-        if not TOKEN.fullmatch(token):
-            raise ValueError(f"token {token[:64]!r} of the subject is not [A-Za-z0-9_-]{{1,64}}")
+    if not _SUBJECT.fullmatch(text):
+        raise ValueError(_what_is_wrong(tokens))
     return Subject(*tokens)
+
+
+def _what_is_wrong(tokens: list[str]) -> str:
+    if len(tokens) not in (5, 6):
+        return f"the subject has {len(tokens)} tokens; five or six are needed"
+    token = next(token for token in tokens if not TOKEN.fullmatch(token))
+    return f"token {token[:64]!r} of the subject is not [A-Za-z0-9_-]{{1,64}}"
 
 
 def as_token(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import nats.errors
 import structlog
 from faststream import AckPolicy
-from faststream.nats import NatsBroker
+from faststream.nats import NatsBroker, NatsMessage
 from faststream.nats.subscriber.usecases import LogicSubscriber
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -74,6 +74,7 @@ def _listen(connection: Connection, inbox: str, take: Take) -> LogicSubscriber[A
         f"{inbox}.>",
         ack_policy=AckPolicy.MANUAL,
         no_reply=True,
+        parser=_parse,
         decoder=raw_message,
         persistent=False,
     )
@@ -81,6 +82,13 @@ def _listen(connection: Connection, inbox: str, take: Take) -> LogicSubscriber[A
     # FastStream's own would parse the inbox's name anew for every message; nothing reads it.
     listener.get_log_context = lambda message: {}  # type: ignore[method-assign]  # noqa: ARG005
     return listener
+
+
+async def _parse(message: Msg) -> NatsMessage:
+    """FastStream's parser hook: no ids of its own, which nobody would read."""
+    return NatsMessage(
+        raw_message=message, body=message.data, headers=message.headers, correlation_id="-"
+    )
 
 
 async def raw_message(message: Any) -> Msg:
