@@ -248,17 +248,19 @@ async def test_never_more_than_the_capacity_is_in_work(fresh_broker: EmbeddedBro
     requests = [a_request(f"number {n}") for n in range(60)]
     await submit(fresh_broker, *requests)
     async with running_stage(fresh_broker, stage, capacity=5) as running:
-        most, pauses = 0, [5, 20, 35]
+        most, held, pauses = 0, 0, [5, 20, 35]
         async with asyncio.timeout(20):
             while len(stage.calls) < 60:
                 state = await consumer_state(fresh_broker, "intent-router")
                 most = max(most, int(state["num_ack_pending"]))
+                held = max(held, running.pull.held)
                 if pauses and len(stage.calls) >= pauses[0]:
                     pauses.pop(0)
                     running.pull.pause(0.05)  # a pause must not lend more credit
         await wait_logged(fresh_broker, "ev.route.>", 60)
     assert stage.most == 5
-    assert most <= 5 + 1  # one whose acknowledgement is on its way
+    assert held <= 5
+    assert most <= 5 + 5  # a group is acknowledged at once; the broker may not have heard it yet
     assert set(stage.calls.values()) == {1}
 
 
