@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Model, Name, Score, Token
+from interlock_contracts.base import CleanText, Model, Score, Token
 
 
 class Risk(StrEnum):
@@ -49,10 +49,3 @@ class Route(Model):
     review_class: Token | None = None
     budget: Budget = Budget()
     why: tuple[Reason, ...] = ()
-
-
-class IntentScore(Model):
-    """One candidate intent with its score in 0..1."""
-
-    intent: Name
-    score: Score

@@ -13,6 +13,7 @@ from rich.console import Console
 from interlock.runtime import telemetry
 from interlock.runtime.broker.connect import BrokerClient, connect
 from interlock.runtime.broker.credentials import credential_path, load_credential
+from interlock.runtime.errors import UserError
 from interlock.runtime.log import JetStreamLog
 from interlock.runtime.settings import Settings, load_settings
 
@@ -63,7 +64,13 @@ def print_json(value: Any) -> None:
 @asynccontextmanager
 async def connected(settings: Settings, user: str) -> AsyncIterator[BrokerClient]:
     """A connection with one of the installation's credentials."""
-    credential = load_credential(settings.credential or credential_path(settings.state, user))
+    path = settings.credential or credential_path(settings.state, user)
+    if not path.exists():
+        raise UserError(
+            f"no credential at {path}: `interlock up` makes them; "
+            "--state or INTERLOCK_STATE says in which folder"
+        )
+    credential = load_credential(path)
     client = await connect(settings.url, credential, name=f"cli-{user}")
     try:
         yield client

@@ -22,7 +22,6 @@ EVENTS_IN = Counter("interlock_events_in", "Events taken by a stage", ["stage", 
 EVENTS_OUT = Counter("interlock_events_out", "Events committed by a stage", ["stage", "event"])
 RETRIES = Counter("interlock_retries", "Deliveries handed back for later", ["stage", "code"])
 DEAD_LETTERS = Counter("interlock_dead_letters", "Dead letters", ["stage", "area", "code"])
-FAILURES = Counter("interlock_failures", "Failures found by the gate", ["area", "code"])
 LATENCY = Histogram(
     "interlock_stage_seconds",
     "From taking an event to acknowledging it",
