@@ -71,6 +71,7 @@ class FailureCode(StrEnum):
     TENANT_BOUNDARY = "tenant_boundary"
     SCOPE_MISSING = "scope_missing"
     UNTRUSTED_INSTRUCTION = "untrusted_instruction"
+    MODEL_NOT_ALLOWED = "model_not_allowed"
     REQUESTER_IS_APPROVER = "requester_is_approver"
     # runtime
     MALFORMED_JSON = "malformed_json"
@@ -81,6 +82,7 @@ class FailureCode(StrEnum):
     OVERSIZE = "oversize"
     TEXT_INVALID = "text_invalid"
     DEADLINE_EXCEEDED = "deadline_exceeded"
+    BUDGET_EXCEEDED = "budget_exceeded"
     BUNDLE_UNKNOWN = "bundle_unknown"
     MODEL_UNAVAILABLE = "model_unavailable"
     STAGE_FAILED = "stage_failed"
@@ -167,6 +169,9 @@ MEANING: dict[FailureCode, str] = {
     FailureCode.TENANT_BOUNDARY: "Something of one tenant turned up in another's request.",
     FailureCode.SCOPE_MISSING: "The principal lacks a scope that what it asks for needs.",
     FailureCode.UNTRUSTED_INSTRUCTION: "Words in untrusted content tried to drive an action.",
+    FailureCode.MODEL_NOT_ALLOWED: (
+        "No model of the route may take this request: its data class, region or task."
+    ),
     FailureCode.REQUESTER_IS_APPROVER: "The person who decided is the one who asked.",
     FailureCode.MALFORMED_JSON: "The body is not JSON.",
     FailureCode.EVENT_INVALID: (
@@ -180,6 +185,9 @@ MEANING: dict[FailureCode, str] = {
     FailureCode.OVERSIZE: "The event, or a text or list in it, is larger than allowed.",
     FailureCode.TEXT_INVALID: "A text is blank, or holds characters that are not allowed in text.",
     FailureCode.DEADLINE_EXCEEDED: "The time the producer or the bundle allows was over.",
+    FailureCode.BUDGET_EXCEEDED: (
+        "Another model call would use more tokens or money than the request may."
+    ),
     FailureCode.BUNDLE_UNKNOWN: "The bundle the request is pinned to is not at hand.",
     FailureCode.MODEL_UNAVAILABLE: "No model of the route could be reached.",
     FailureCode.STAGE_FAILED: "The stage failed in a way nobody foresaw.",

@@ -1,5 +1,7 @@
 """What a model wants: never an authority."""
 
+from collections.abc import Sized
+
 from pydantic import Field
 
 from interlock_contracts.base import CleanText, Digest, JsonObject, Model, Token
@@ -30,11 +32,35 @@ class ToolCall(Model):
     arguments: JsonObject
 
 
+def _is_none(value: object) -> bool:
+    """Left out where absent: events written before the field was known keep their bytes."""
+    return value is None
+
+
+def _is_empty(value: Sized) -> bool:
+    return not value
+
+
+class Packing(Model):
+    """How a prompt was made to fit: counted `tokens` of at most `limit`, by `counter`.
+
+    `turns` earlier turns of the conversation and the chunks in `chunks` (handles) were left out.
+    """
+
+    counter: CleanText
+    limit: int = Field(gt=0)
+    tokens: int = Field(ge=0)
+    turns: int = Field(default=0, ge=0)
+    chunks: tuple[Token, ...] = ()
+
+
 class ModelRecord(Model):
     """What was asked of which model and what came back: the recorded effect of a generation.
 
     `prompt` is the digest of the rendered prompt; `output` the raw response text. Tokens are
-    None where the provider does not count them.
+    None where the provider does not count them, and so is the cost (millionths of the unit of
+    the bundle's prices) where the model has no price. `recording` is the digest under which the
+    prompt and the provider's own response are kept, where the bundle asks for that.
     """
 
     route: Token
@@ -47,17 +73,25 @@ class ModelRecord(Model):
     output_tokens: int | None = Field(default=None, ge=0)
     passed_over: tuple[CleanText, ...] = ()
     """Candidates of the route that were tried or skipped before this one, each with why."""
+    task: Token | None = Field(default=None, exclude_if=_is_none)
+    """What it was asked for: answer, act, plan, repair or conclude."""
+    cost_micros: int | None = Field(default=None, ge=0, exclude_if=_is_none)
+    elapsed_ms: int | None = Field(default=None, ge=0, exclude_if=_is_none)
+    packing: Packing | None = Field(default=None, exclude_if=_is_none)
+    recording: Digest | None = Field(default=None, exclude_if=_is_none)
 
 
 class Proposal(Model):
     """An answer, tool calls, or both; or, when the output could not be read, why not.
 
-    `abstained` says that the sources do not hold the answer; the bundle's own words for that
-    are used then, not the model's.
+    `plan` are calls that are explained and never run: nothing reads them but people. `abstained`
+    says that the sources do not hold the answer; the bundle's own words for that are used then,
+    not the model's.
     """
 
     statements: tuple[Statement, ...] = ()
     calls: tuple[ToolCall, ...] = Field(default=(), max_length=16)
+    plan: tuple[ToolCall, ...] = Field(default=(), max_length=16, exclude_if=_is_empty)
     abstained: bool = False
     malformed: CleanText | None = None
     model: ModelRecord

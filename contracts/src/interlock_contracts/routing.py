@@ -1,5 +1,6 @@
 """What the intent-router decides."""
 
+from collections.abc import Sized
 from enum import StrEnum
 from typing import Literal
 
@@ -24,18 +25,35 @@ class Reason(Model):
     score: Score | None = None
 
 
+def _is_none(value: object) -> bool:
+    """Left out where absent: what was written before the field was known keeps its bytes."""
+    return value is None
+
+
+def _is_empty(value: Sized) -> bool:
+    return not value
+
+
 class Budget(Model):
-    """What one request may spend. Times in milliseconds."""
+    """What one request may spend. Times in milliseconds.
+
+    `max_tokens` (read and written) and `max_cost_micros` (millionths of the unit that the
+    bundle's prices are in) bound what models may use over all steps of the request.
+    """
 
     deadline_ms: int = Field(default=30_000, gt=0)
     max_turns: int = Field(default=4, ge=1, le=32)
     max_repairs: int = Field(default=2, ge=0, le=8)
+    max_tokens: int | None = Field(default=None, gt=0, exclude_if=_is_none)
+    max_cost_micros: int | None = Field(default=None, ge=0, exclude_if=_is_none)
 
 
 class Route(Model):
     """The way a request goes: everything the stages after the router are held to.
 
-    `confidence` and `margin` (distance to the second-best intent) are in 0..1.
+    `confidence` and `margin` (distance to the second-best intent) are in 0..1. `plans` are tools
+    that may be planned with and explained, and never run. With a `data_class`, only models that
+    may have data of that class are asked.
     """
 
     intent: Token
@@ -46,6 +64,8 @@ class Route(Model):
     tools: tuple[Token, ...]
     output: Token
     model_route: Token
+    plans: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
+    data_class: Token | None = Field(default=None, exclude_if=_is_none)
     review_class: Token | None = None
     budget: Budget = Budget()
     why: tuple[Reason, ...] = ()

@@ -62,9 +62,10 @@ def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) ->
         if name not in bundle.sources:
             message = _missing("source", name, bundle.sources)
             yield source.problem((*at, "sources", index), message)
-    for index, name in enumerate(intent.tools):
-        if name not in bundle.tools:
-            yield source.problem((*at, "tools", index), _missing("tool", name, bundle.tools))
+    for field, names in (("tools", intent.tools), ("plans", intent.plans)):
+        for index, name in enumerate(names):
+            if name not in bundle.tools:
+                yield source.problem((*at, field, index), _missing("tool", name, bundle.tools))
     if intent.refusal is not None:
         return
     if intent.output not in bundle.outputs:

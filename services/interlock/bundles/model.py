@@ -1,7 +1,7 @@
 """A bundle as data. Its digest is pinned on every event; code never travels in it."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
@@ -12,6 +12,15 @@ from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Trust
 from interlock_contracts.routing import Budget, Risk
 from interlock_contracts.tools import ToolSpec
+
+
+def _is_none(value: object) -> bool:
+    """Left out where absent: bundles built before the field was known keep their digest."""
+    return value is None
+
+
+def _is_empty(value: Sized) -> bool:
+    return not value
 
 
 class IntentRule(Model):
@@ -26,6 +35,8 @@ class Intent(Model):
 
     `roles` are those who may have it (none named: everybody). An intent with a `refusal` ends
     at the router with that text. `review_class` names who decides about its risky actions.
+    `plans` are tools that are planned with and explained, and never run. A `data_class` keeps its
+    requests from models that may not have data of that class.
     """
 
     risk: Risk = Risk.LOW
@@ -35,6 +46,8 @@ class Intent(Model):
     roles: tuple[Token, ...] = ()
     sources: tuple[Token, ...] = ()
     tools: tuple[Token, ...] = ()
+    plans: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
+    data_class: Token | None = Field(default=None, exclude_if=_is_none)
     output: Token = "default"
     model: Token = "default"
     review_class: Token = "general"
@@ -92,10 +105,6 @@ class RetrievalSpec(Model):
     title_weight: float = Field(default=0.2, ge=0, le=1)
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class OutputContract(Model):
     """What an answer must look like.
 
@@ -108,7 +117,6 @@ class OutputContract(Model):
     citations: Literal["every", "some", "none"] = "every"
     max_chars: int = Field(default=4_000, gt=0)
     forbidden: tuple[CleanText, ...] = ()
-    # Left out where absent: bundles built before it was known keep their digest.
     min_support: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
     fallback: Literal["refuse", "extractive"] = "refuse"
 

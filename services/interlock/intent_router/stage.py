@@ -58,6 +58,8 @@ def _route(bundle: Bundle, intent: Intent, found: Classification, principal: Pri
         margin=found.margin,
         sources=tuple(name for name in intent.sources if name in bundle.sources),
         tools=tuple(name for name in intent.tools if _may_use(bundle, name, principal)),
+        plans=tuple(name for name in intent.plans if _may_use(bundle, name, principal)),
+        data_class=intent.data_class,
         output=intent.output,
         model_route=intent.model,
         review_class=intent.review_class,
