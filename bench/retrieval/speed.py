@@ -15,7 +15,7 @@ from bench.retrieval.beside import beside
 from bench.retrieval.datasets import SOURCE, TENANTS, synthetic, synthetic_queries
 from interlock.bundles.model import Bundle, KnowledgeSource
 from interlock.retriever.documents import Passage
-from interlock.retriever.edge import EdgeIndex
+from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.index import DENSE, Entry, Index, Query, half
 from interlock.retriever.keywords import query_weights, terms
 from interlock.retriever.searcher import Searcher
@@ -45,14 +45,13 @@ async def speed_tables(data: Path, console: Console, sizes: Sequence[int]) -> No
         exact = exactly(made, queries)
         with tempfile.TemporaryDirectory() as folder:
             started = time.perf_counter()
-            index = EdgeIndex.create(Path(folder) / "index", f"sha256:{'0' * 64}", 256)
+            index = EmbeddedIndex.create(Path(folder) / "index", f"sha256:{'0' * 64}", 256)
             await index.upsert(made)
             index.flush()
             built = time.perf_counter() - started
             table.add_row(
                 "Interlock, embedded", f"{built:.1f}", *await figures(index, queries, exact)
             )
-            index.close()
         if size == min(sizes):
             async for name, seconds, other in beside(made):
                 # Fewer: one of them takes a second for each.

@@ -62,7 +62,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path / "root"
 
 
-@pytest.fixture(params=["edge", "qdrant"])
+@pytest.fixture(params=["embedded", "qdrant"])
 async def searcher(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Searcher:
     server = AsyncQdrantClient(":memory:") if request.param == "qdrant" else None
     return await build_index(BUNDLE, root, tmp_path / "index", embedder=Words(), server=server)

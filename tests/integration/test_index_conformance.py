@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.edge import EdgeIndex
+from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Index, Query, half
 from interlock.retriever.keywords import passage_weights, query_weights, terms
 from interlock.retriever.pgvector import PgVectorIndex, connect
@@ -46,12 +46,11 @@ Opened = Callable[[], AbstractAsyncContextManager[Index]]
 
 
 @asynccontextmanager
-async def edge() -> AsyncIterator[Index]:
+async def embedded() -> AsyncIterator[Index]:
     """An empty embedded index."""
     with tempfile.TemporaryDirectory() as folder:
-        index = EdgeIndex.create(Path(folder), IDENTITY, DIMENSIONS)
+        index = EmbeddedIndex.create(Path(folder), IDENTITY, DIMENSIONS)
         yield index
-        index.close()
 
 
 @asynccontextmanager
@@ -81,7 +80,7 @@ async def pgvector() -> AsyncIterator[Index]:
     await pool.close()
 
 
-ENGINES: list[Opened] = [edge, qdrant]
+ENGINES: list[Opened] = [embedded, qdrant]
 if find_spec("pgserver") and find_spec("asyncpg"):
     # Both come with the extra `pgvector`, which not everybody installs.
     ENGINES.append(pgvector)
@@ -361,21 +360,42 @@ async def test_embedded_index_is_the_same_after_reload(tmp_path: Path) -> None:
     corpus = [
         entry(f"d{number}", " ".join(WORDS[: 1 + number % 5])) for number in range(230)
     ]  # fmt: skip
-    index = EdgeIndex.create(tmp_path, IDENTITY, DIMENSIONS)
+    index = EmbeddedIndex.create(tmp_path, IDENTITY, DIMENSIONS)
     await index.upsert(corpus)
     index.flush()
     before = await ask(index, "refund battery", limit=20)
-    index.close()
-    one, other = (EdgeIndex.open(tmp_path, IDENTITY) for _ in range(2))
+    one, other = (EmbeddedIndex.open(tmp_path, IDENTITY) for _ in range(2))
     assert await ask(one, "refund battery", limit=20) == before
     assert await ask(other, "refund battery", limit=20) == before
 
 
-async def test_forgetting_ids_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("interlock.retriever.edge.REMEMBERED", 3)
-    async with edge() as index:
-        await index.upsert([entry(name, f"refund {name}") for name in "abcde"])
-        first = await ask(index, "refund a")
-        assert len(first[DENSE].hits) == 5
-        assert len((await ask(index, "refund", limit=2))[DENSE].hits) == 2
-        assert await ask(index, "refund a") == first
+async def test_an_index_that_was_opened_is_only_read(tmp_path: Path) -> None:
+    EmbeddedIndex.create(tmp_path, IDENTITY, DIMENSIONS).flush()
+    index = EmbeddedIndex.open(tmp_path, IDENTITY)
+    assert [leg.hits for leg in (await ask(index, "refund")).values()] == [(), ()]
+    with pytest.raises(RuntimeError, match="only read"):
+        await index.upsert([entry("a")])
+
+
+async def test_the_best_of_many_are_found_exactly(tmp_path: Path) -> None:
+    """Among more rows than are looked at one by one, with ties at the cut and rows left out."""
+    chance = np.random.default_rng(7)
+    corpus = [
+        entry(
+            f"d{number:04d}",
+            " ".join(chance.choice(WORDS, 3)),
+            scopes=("staff",) if number % 5 == 0 else (),
+        )
+        for number in range(3_000)
+    ]
+    index = EmbeddedIndex.create(tmp_path, IDENTITY, DIMENSIONS)
+    await index.upsert(corpus)
+    legs = await ask(index, "refund battery", limit=20)
+    wanted, near = query("refund battery"), vector("refund battery").astype(float)
+    for leg, score in (
+        (DENSE, lambda one: float(one.dense.astype(float) @ near)),
+        (KEYWORD, lambda one: sum(one.keyword.get(k, 0.0) * v for k, v in wanted.keyword.items())),
+    ):
+        readable = [one for one in corpus if not one.passage.scopes]
+        best = sorted((-round(score(one), 5), one.passage.chunk_id) for one in readable)[:20]
+        assert ids(legs[leg]) == [name for _, name in best]

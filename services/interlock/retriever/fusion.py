@@ -35,9 +35,9 @@ def fuse(legs: Sequence[Ranking], weights: Mapping[str, float], limit: int) -> R
     return ordered(FUSED, ((name, round(score, DECIMALS)) for name, score in scores.items()))
 
 
-def ordered(step: str, scored: Iterable[tuple[str, float]]) -> Ranking:
-    """A ranking in the one right order: by score, and by id where scores are equal."""
-    rows = sorted((-score, chunk_id) for chunk_id, score in scored)
+def ordered(step: str, scored: Iterable[tuple[str, float]], limit: int | None = None) -> Ranking:
+    """The best `limit` in the one right order: by score, and by id where scores are equal."""
+    rows = sorted((-score, chunk_id) for chunk_id, score in scored)[:limit]
     hits = tuple({"chunk_id": name, "score": -low} for low, name in rows)
     # All of them validated in one call: half the time of making them one by one.
     return Ranking.model_validate({"step": step, "hits": hits})

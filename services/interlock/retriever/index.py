@@ -19,7 +19,7 @@ from interlock.retriever.fusion import ordered
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Ranking
 
-LAYOUT = 6
+LAYOUT = 7
 """Part of the identity of an index: what is stored, and where."""
 
 KEYWORD, DENSE = "keyword", "dense"
@@ -131,10 +131,10 @@ def passage(stored: Mapping[str, Any]) -> Passage:
     return Passage(**{**stored, "scopes": tuple(stored["scopes"])})
 
 
-def ranking(leg: str, scored: Iterable[tuple[str, float]]) -> Ranking:
-    """One leg in its one right order."""
+def ranking(leg: str, scored: Iterable[tuple[str, float]], limit: int | None = None) -> Ranking:
+    """One leg in its one right order, its best `limit`; what scores 0 is left out."""
     rounded = ((chunk_id, round(score, DECIMALS)) for chunk_id, score in scored)
-    return ordered(leg, (one for one in rounded if one[1] > 0))
+    return ordered(leg, (one for one in rounded if one[1] > 0), limit)
 
 
 def index_identity(embedder: str, passages: Iterable[Passage]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from interlock.bundles.model import Bundle
 from interlock.retriever.documents import Passage, load_passages
+from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.index import Entry, half, index_identity
 from interlock.retriever.keywords import passage_weights, query_weights, terms
 from interlock.retriever.searcher import Searcher
@@ -92,19 +93,16 @@ async def embedded_searcher(
 
     Build beside, then rename: a folder with its final name is whole.
     """
-    from interlock.retriever.edge import EdgeIndex
-
     embedder = embedder or load_wordllama()
     identity = index_identity(embedder.name, passages)
     folder = storage / identity.removeprefix("sha256:")[:32]
     if not folder.exists():
         building = storage / f".building-{folder.name}-{os.getpid()}"
         shutil.rmtree(building, ignore_errors=True)
-        index = EdgeIndex.create(building, identity, embedder.dimensions)
+        index = EmbeddedIndex.create(building, identity, embedder.dimensions)
         made = entries(passages, embedder)
         await index.upsert(made)
         index.flush()
-        index.close()
         Vocabulary.of((one.passage, one.keyword) for one in made).save(building / VOCABULARY)
         try:
             building.rename(folder)
@@ -114,4 +112,4 @@ async def embedded_searcher(
                 raise
             shutil.rmtree(building)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
-    return Searcher(EdgeIndex.open(folder, identity), embedder, vocabulary)
+    return Searcher(EmbeddedIndex.open(folder, identity), embedder, vocabulary)
