@@ -183,7 +183,14 @@ def _bedrock(text: str, calls: Calls, stop: str, _: bool) -> Json:
     }
 
 
-_FORMS = {"openai": _openai, "anthropic": _anthropic, "google": _google, "bedrock": _bedrock}
+_FORMS = {
+    "openai": _openai,
+    "anthropic": _anthropic,
+    "google": _google,
+    "vertex": _google,
+    "bedrock": _bedrock,
+}
+STOPS["vertex"] = STOPS["google"]  # Vertex answers as the Gemini API does
 
 
 def error(provider: str, status: int, retry_after: str | None = None) -> Reply:
@@ -195,6 +202,7 @@ def error(provider: str, status: int, retry_after: str | None = None) -> Reply:
         "google": {"error": {"code": status, "message": "secret words", "status": "X"}},
         "bedrock": {"message": "secret words"},
     }
+    bodies["vertex"] = bodies["google"]
     headers = {} if retry_after is None else {"retry-after": retry_after}
     if provider == "bedrock":
         names = {429: "ThrottlingException", 401: "AccessDeniedException"}

@@ -30,6 +30,8 @@ outputs:
 models:
   default:
     candidates: [{provider: extractive, model: extractive-1}]
+  hosted:
+    candidates: [{provider: openai, model: big}]
 """
 
 TOOLS = """\
@@ -188,6 +190,17 @@ def test_extends_must_reject(folder: Path, text: str, message: str) -> None:
          "route 'big'"),
         ("  default:\n    cand", "  default:\n    prompt: brief\n    cand",
          "models.default.prompt: there is no prompt 'brief'"),
+        ("tools: [get_order]", "data_class: health\n    model: hosted",
+         "intents.ask.data_class: no candidate of the model route 'hosted' may have data"),
+        ("tools: [get_order]", "plans: [pay]", "intents.ask.plans.0: there is no tool 'pay'"),
+        ("  hosted:\n    candidates: [{", "  hosted:\n    candidates: [{account: team, ",
+         "hosted.candidates.0.account: there is no account 'team'"),
+        ("  hosted:\n    candidates: [{", "  hosted:\n    candidates: [{max_cost_micros: 5, ",
+         "its cost is limited: there is no price 'openai/big'"),
+        ("  hosted:\n    candidates: [{provider: openai", "  hosted:\n    candidates: [{provider: "
+         "record", "name the provider to record in options.of"),
+        ("models:\n", "prices: {big: {input: 1, output: 1}}\nmodels:\n",
+         "prices.big: name a price provider/model"),
         ("    examples: [\"How much is it?\"]\n"
          "    rules:\n      - {id: price, pattern: 'price of'}\n", "",
          "bundle.yaml:6: intents.ask: no request can reach it"),

@@ -138,7 +138,8 @@ def ask(
     )
     context = Context(outcome=RetrievalOutcome.FOUND, chunks=chunks) if chunks else None
     case = Case(request=request, bundle=ZERO, context=context, steps=steps, step=len(steps))
-    return ModelRequest(case, (), "", tools, contract or OutputContract(), len(steps) + 1)
+    contract, step = contract or OutputContract(), len(steps) + 1
+    return ModelRequest(case, (), "", tools, contract, step, known=tools)
 
 
 def record(provider: str = "extractive") -> ModelRecord:

@@ -41,6 +41,7 @@ NAMES = {
     "openai": "gpt-4o",
     "anthropic": "claude-opus-4-6",
     "google": "gemini-2.5-flash",
+    "vertex": "gemini-2.5-flash",
     "bedrock": "eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
 }
 KEY = "sk-very-secret"
@@ -286,6 +287,8 @@ async def test_wrong_options_are_named_and_never_quoted(
     chosen = ModelCandidate(provider=provider, model="m", options=options)
     if provider == "bedrock" and not options:
         why = "no region"  # its keys may come from the machine's own role
+    if provider == "vertex" and not options:
+        why = "no project"
     with pytest.raises(ModelPassed, match=why) as passed:
         await model.complete(request(chosen), chosen)
     assert KEY not in str(passed.value)

@@ -9,7 +9,7 @@ from string import Formatter
 from jinja2 import TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 
-from interlock.bundles.model import Bundle, Intent
+from interlock.bundles.model import Bundle, Intent, ModelCandidate
 from interlock.bundles.source import Location, Source
 from interlock_contracts.tools import FactSpec, ToolSpec
 
@@ -72,6 +72,12 @@ def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) ->
         yield source.problem((*at, "output"), _missing("output", intent.output, bundle.outputs))
     if intent.model not in bundle.models:
         yield source.problem((*at, "model"), _missing("model route", intent.model, bundle.models))
+    elif intent.data_class is not None and not any(
+        one.embedded or intent.data_class in one.data_classes
+        for one in bundle.models[intent.model].candidates
+    ):
+        message = f"no candidate of the model route {intent.model!r} may have data of this class"
+        yield source.problem((*at, "data_class"), message)
 
 
 def _regex(source: Source, at: Location, pattern: str) -> Iterator[str]:
@@ -100,6 +106,27 @@ def _models(bundle: Bundle, source: Source) -> Iterator[str]:
         if route.prompt not in bundle.prompts:
             message = _missing("prompt", route.prompt, bundle.prompts)
             yield source.problem(("models", name, "prompt"), message)
+        for index, one in enumerate(route.candidates):
+            at: Location = ("models", name, "candidates", index)
+            if one.provider == "record" and one.asked in ("", "record"):
+                yield source.problem(at, "name the provider to record in options.of")
+            if one.account is not None and one.account not in bundle.accounts:
+                message = _missing("account", one.account, bundle.accounts)
+                yield source.problem((*at, "account"), message)
+            limited = bundle.limits.budget.max_cost_micros is not None
+            if limited or one.max_cost_micros is not None:
+                yield from _priced(bundle, source, at, one)
+    for name in bundle.prices:
+        if "/" not in name:
+            yield source.problem(("prices", name), "name a price provider/model")
+
+
+def _priced(
+    bundle: Bundle, source: Source, at: Location, candidate: ModelCandidate
+) -> Iterator[str]:
+    name = f"{candidate.asked}/{candidate.model}"
+    if not candidate.embedded and name not in bundle.prices:
+        yield source.problem(at, f"its cost is limited: {_missing('price', name, bundle.prices)}")
 
 
 def _tools(bundle: Bundle) -> Iterator[str]:

@@ -121,12 +121,23 @@ class OutputContract(Model):
     fallback: Literal["refuse", "extractive"] = "refuse"
 
 
+Task = Literal["answer", "act", "plan", "repair", "conclude"]
+"""What a model is asked for: an answer, an answer or tool calls, a plan, the repair of what the
+gate refused, or the words for what tools have done."""
+
+
 class ModelCandidate(Model):
     """One model of a route. `options` are the provider's own settings; never a secret.
 
     It is given up after `timeout_s` seconds, waiting for a free slot of `max_concurrent`
     included. After `max_failures` in a row that are not the request's fault it is left alone
     for `pause_s` seconds, and then tried by one request.
+
+    It is passed over for a request that is another task than `tasks` (none named: any), that has
+    less than `needs_s` seconds left, that may cost more than `max_cost_micros`, whose data class
+    is none of `data_classes`, or whose tenant's data may not go to `region`. The last two do not
+    concern what runs inside the generator. `account` names the entry of the bundle's `accounts`
+    whose limits it shares; without, that of its provider's name, if there is one.
     """
 
     provider: Token
@@ -136,13 +147,52 @@ class ModelCandidate(Model):
     max_concurrent: int = Field(default=32, ge=1)
     max_failures: int = Field(default=5, ge=1)
     pause_s: float = Field(default=30.0, gt=0)
+    tasks: tuple[Task, ...] = Field(default=(), exclude_if=_is_empty)
+    needs_s: float | None = Field(default=None, gt=0, exclude_if=_is_none)
+    max_cost_micros: int | None = Field(default=None, ge=0, exclude_if=_is_none)
+    data_classes: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
+    region: Token | None = Field(default=None, exclude_if=_is_none)
+    account: Token | None = Field(default=None, exclude_if=_is_none)
+
+    @property
+    def asked(self) -> str:
+        """The provider that is really asked: what `record` wraps, or its own."""
+        return str(self.options.get("of", "")) if self.provider == "record" else self.provider
+
+    @property
+    def embedded(self) -> bool:
+        """Whether it runs inside the generator: nothing leaves it and nothing is paid for."""
+        return self.asked in ("extractive", "scripted")
 
 
 class ModelRoute(Model):
-    """Ordered candidates: the first that can answer does. `prompt` names the template."""
+    """Ordered candidates: the first that can answer does. `prompt` names the template.
+
+    With `hedge_after_s` the next candidate is asked too when the first has not answered by then;
+    the first good answer is taken. A prompt has at most `history_turns` earlier turns, and is made
+    to fit into `prompt_tokens`.
+    """
 
     candidates: tuple[ModelCandidate, ...] = Field(min_length=1)
     prompt: Token = "answer"
+    hedge_after_s: float | None = Field(default=None, gt=0, exclude_if=_is_none)
+    history_turns: int | None = Field(default=None, ge=0, exclude_if=_is_none)
+    prompt_tokens: int | None = Field(default=None, gt=0, exclude_if=_is_none)
+
+
+class Price(Model):
+    """What a million tokens cost, read and written, in whatever unit all prices are in."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class AccountLimits(Model):
+    """What a provider lets one account do; held by every generator process for itself."""
+
+    max_concurrent: int | None = Field(default=None, ge=1)
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: int | None = Field(default=None, ge=1)
 
 
 class Limits(Model):
@@ -167,6 +217,11 @@ class Bundle(Model):
     outputs: dict[Token, OutputContract] = {"default": OutputContract()}
     policies: dict[CleanText, CleanText] = {}
     models: dict[Token, ModelRoute] = {}
+    prices: dict[CleanText, Price] = Field(default={}, exclude_if=_is_empty)
+    """By `provider/model`."""
+    accounts: dict[Token, AccountLimits] = Field(default={}, exclude_if=_is_empty)
+    residency: dict[Token, tuple[Token, ...]] = Field(default={}, exclude_if=_is_empty)
+    """The regions a tenant's data may go to; without an entry they may go anywhere."""
     prompts: dict[Token, CleanText] = {}
     replies: dict[Token, CleanText] = {}
     limits: Limits = Limits()

@@ -1,23 +1,34 @@
-"""The decision of the generator: `context`, `repair` or the last `result` → `proposal`."""
+"""The decision of the generator: `context`, `repair` or the last `result` → `proposal`.
+
+Or → `answer`, when no model may be asked: the budget is used up, or its data may go to none.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from interlock.bundles.model import Bundle, ModelRoute, OutputContract
-from interlock.generator.models.port import Complete, ModelRequest, ModelResponse
+from interlock.bundles.model import Bundle
+from interlock.generator.asking import Asking, ask
+from interlock.generator.choice import cost_micros, price_of
+from interlock.generator.models.port import Complete, ModelResponse
 from interlock.generator.parse import clean_output, parse
-from interlock.generator.prompt import render
+from interlock.generator.plans import without_plans
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input, Log
 from interlock_contracts.actions import Result
+from interlock_contracts.answer import Answer, AnswerStatus
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.case import Case, Step
-from interlock_contracts.failures import FailureCode
+from interlock_contracts.failures import Failure, FailureCode
 from interlock_contracts.ids import event_id
-from interlock_contracts.proposal import ModelRecord, Proposal
+from interlock_contracts.proposal import ModelRecord
 from interlock_contracts.retrieval import Context
-from interlock_contracts.routing import Route
 from interlock_contracts.verdict import Decision
+
+DEFAULT_REPLIES = {
+    FailureCode.BUDGET_EXCEEDED: "This took more than it may. Nothing more was done.",
+    FailureCode.MODEL_NOT_ALLOWED: "This cannot be answered automatically here.",
+}
+"""What is said when the bundle has no words of its own in `replies`, by failure code."""
 
 _WITH_RESULT = (Decision.APPROVE, Decision.CONFIRM, Decision.REVIEW)
 
@@ -43,7 +54,13 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     elif event not in ("context", "repair"):
         raise NeverRetry(FailureCode.EVENT_INVALID, f"the generator takes no {event} event")
     step = case.step + 1
-    proposal = await _propose(input.bundle, case, step, using.models)
+    asking = ask(input.bundle, case, step, input.now)
+    if isinstance(asking, Failure):
+        return (_ended(case, input.bundle, asking),)
+    response = await using.models(asking.request)
+    record = _record(asking, input.bundle, response)
+    # The recorded text is parsed, so that a replay parses the same.
+    proposal = without_plans(parse(record.output, record), asking.route, input.bundle)
     proposed = case.model_copy(
         update={
             "step": step,
@@ -86,42 +103,37 @@ async def _join(case: Case, log: Log) -> Case | None:
     return case.model_copy(update={"steps": (*case.steps, step), "proposal": None, "verdict": None})
 
 
-async def _propose(bundle: Bundle, case: Case, step: int, models: Complete) -> Proposal:
-    route = case.route
-    if route is None:
-        raise NeverRetry(FailureCode.EVENT_INVALID, "the case has no route")
-    model_route, contract = _specification(bundle, route)
-    tools = tuple(bundle.tools[name] for name in route.tools if name in bundle.tools)
-    prompt = render(bundle, model_route.prompt, case, tools)
-    response = await models(
-        ModelRequest(case, model_route.candidates, prompt, tools, contract, step)
+def _ended(case: Case, bundle: Bundle, why: Failure) -> Draft:
+    """The closing answer of a request that no model may be asked about any more."""
+    answer = Answer(
+        request_id=case.request.request_id,
+        status=AnswerStatus.FAILED,
+        text=bundle.replies.get(why.code.value) or DEFAULT_REPLIES[why.code],
+        failures=(why,),
+        bundle=case.bundle,
     )
-    record = _record(route, prompt, response)
-    return parse(record.output, record)  # the recorded text, so that a replay parses the same
+    return Draft("answer", str(case.attempt), answer)
 
 
-def _specification(bundle: Bundle, route: Route) -> tuple[ModelRoute, OutputContract]:
-    model_route = bundle.models.get(route.model_route)
-    contract = bundle.outputs.get(route.output)
-    if model_route is None or contract is None:
-        kind, name = (
-            ("model route", route.model_route)
-            if model_route is None
-            else ("output contract", route.output)
-        )
-        raise NeverRetry(FailureCode.STAGE_FAILED, f"the bundle has no {kind} {name!r}")
-    return model_route, contract
-
-
-def _record(route: Route, prompt: str, response: ModelResponse) -> ModelRecord:
+def _record(asking: Asking, bundle: Bundle, response: ModelResponse) -> ModelRecord:
+    read, written = response.input_tokens, response.output_tokens
+    price = price_of(bundle, response.provider, response.model)
+    cost = None
+    if price is not None and read is not None:
+        cost = cost_micros(price, read, written or 0)
     return ModelRecord(
-        route=route.model_route,
+        route=asking.route.model_route,
         provider=response.provider,
         model=response.model,
-        prompt=digest_bytes(prompt.encode()),
+        prompt=digest_bytes(asking.request.prompt.encode()),
         output=clean_output(response.output),
         stop_reason=response.stop_reason,
-        input_tokens=response.input_tokens,
-        output_tokens=response.output_tokens,
+        input_tokens=read,
+        output_tokens=written,
         passed_over=response.passed_over,
+        task=asking.task,
+        cost_micros=cost,
+        elapsed_ms=response.elapsed_ms,
+        packing=asking.packing,
+        recording=response.recording,
     )

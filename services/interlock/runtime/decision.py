@@ -103,19 +103,21 @@ class Decider:
     async def _drafts(self, given: Input, now: datetime) -> Sequence[Draft]:
         """The stage's decision, or the closing answer if its deadline has passed."""
         case = given.known_case
-        if (
-            case is not None
-            and case.deadline is not None
-            and now > case.deadline
-            and given.event.subject.event in DEADLINED
-            and not any(step.results for step in case.steps)
-        ):
-            return [self._too_late(case, case.deadline)]
         while True:
+            if (
+                case is not None
+                and case.deadline is not None
+                and now > case.deadline
+                and given.event.subject.event in DEADLINED
+                and not any(step.results for step in case.steps)
+            ):
+                return [self._too_late(case, case.deadline)]
             try:
                 return await self._decide(given)
             except SlowDown as slow:
-                await asyncio.sleep(slow.delay or 1.0)
+                delay = slow.delay or 1.0
+                await asyncio.sleep(delay)
+                now += timedelta(seconds=delay)
 
     def _too_late(self, case: Case, deadline: datetime) -> Draft:
         reason = f"the deadline {deadline.isoformat()} passed before the {self.stage}"

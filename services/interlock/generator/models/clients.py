@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import Literal
 
 import boto3  # type: ignore[import-untyped]  # ships no types
+import google.auth
 from botocore.config import Config  # type: ignore[import-untyped]  # ships no types
 from botocore.exceptions import NoRegionError  # type: ignore[import-untyped]  # ships no types
 from botocore.session import Session  # type: ignore[import-untyped]  # ships no types
 from botocore.tokens import FrozenAuthToken  # type: ignore[import-untyped]  # ships no types
+from google.auth.exceptions import DefaultCredentialsError
 from pydantic import Field
 from pydantic_ai.models import Model as Client
 from pydantic_ai.models.anthropic import AnthropicModel
@@ -21,11 +23,14 @@ from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.anthropic import AnthropicProvider
 from pydantic_ai.providers.bedrock import BedrockProvider
 from pydantic_ai.providers.google import GoogleProvider
+from pydantic_ai.providers.google_cloud import GoogleCloudProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from interlock.bundles.model import ModelCandidate
 from interlock.generator.models.port import ModelPassed
 from interlock_contracts.base import Model
+
+_GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 LOCAL_KEY = "none"
 """Sent to an OpenAI-compatible server that has no keys: the client insists on one."""
@@ -44,6 +49,7 @@ class HostedOptions(Model):
     key_env: str | None = Field(default=None, pattern=r"^[A-Z][A-Z0-9_]*_(?:API_KEY|BEARER_TOKEN)$")
     base_url: str | None = Field(default=None, pattern=r"^https?://")
     region: str | None = None
+    project: str | None = None
     max_tokens: int = Field(default=2_048, ge=1)
     temperature: float | None = Field(default=None, ge=0, le=2)
     output: Literal["schema", "prompt"] = "schema"
@@ -90,6 +96,27 @@ def _google(candidate: ModelCandidate, options: HostedOptions) -> Client:
     return GoogleModel(candidate.model, provider=provider)
 
 
+def _vertex(candidate: ModelCandidate, options: HostedOptions) -> Client:
+    """With a key of Vertex' express mode, or without `key_env` the machine's Google identity."""
+    key = _key(options)
+    if key is not None:
+        provider = GoogleCloudProvider(api_key=key, base_url=options.base_url)
+        return GoogleModel(candidate.model, provider=provider)
+    if options.project is None or options.region is None:
+        raise ModelPassed("its options name no project, or no region")
+    try:
+        credentials, _ = google.auth.default(scopes=[_GOOGLE_SCOPE])
+    except DefaultCredentialsError:
+        raise ModelPassed("this machine has no Google credentials") from None
+    provider = GoogleCloudProvider(
+        credentials=credentials,
+        project=options.project,
+        location=options.region,
+        base_url=options.base_url,
+    )
+    return GoogleModel(candidate.model, provider=provider)
+
+
 def _bedrock(candidate: ModelCandidate, options: HostedOptions) -> Client:
     """With a key of Bedrock's own, or without `key_env` the machine's AWS role."""
     key = _key(options)
@@ -130,5 +157,6 @@ _MAKERS: dict[str, Callable[[ModelCandidate, HostedOptions], Client]] = {
     "openai": _openai,
     "anthropic": _anthropic,
     "google": _google,
+    "vertex": _vertex,
     "bedrock": _bedrock,
 }

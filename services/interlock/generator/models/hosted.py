@@ -3,11 +3,16 @@
 Importing this needs the extra `interlock[models]`.
 """
 
+import asyncio
 import json
 import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_ai.direct import model_request
 from pydantic_ai.exceptions import (
     ModelAPIError,
@@ -43,6 +48,11 @@ from interlock_contracts.tools import ToolSpec
 DEFAULT_WAIT_S = 5.0
 """How long a provider is left alone that says "too much" and not for how long."""
 
+IDLE_S = 600.0
+"""A client that was not used for so long is closed: its bundle may be gone."""
+
+_ANSWERED: TypeAdapter[Answered] = TypeAdapter(Answered)
+
 _UNREADABLE = "its answer could not be read"
 
 
@@ -60,17 +70,48 @@ _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
 class HostedModel:
-    """Asks any of the hosted providers. Keeps a client, with its connections, per candidate."""
+    """Asks any of the hosted providers. Keeps a client, with its connections, per candidate.
 
-    def __init__(self) -> None:
-        self._clients: dict[str, Client] = {}
+    What no bundle in flight names any more is closed once it was not used for `IDLE_S` seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._clients: dict[str, _Open] = {}
+        self._making = asyncio.Lock()
+
+    @property
+    def open_clients(self) -> int:
+        """How many clients have connections now."""
+        return len(self._clients)
 
     async def complete(self, request: ModelRequest, candidate: ModelCandidate) -> ModelResponse:
         """The provider's answer in our form; raises `ModelPassed` when there is none."""
         options = _options(candidate)
-        client = await self._client(candidate, options)
+        async with self._client(candidate, options) as client:
+            answered = await self._answered(client, request, candidate, options)
+        if not answered.parts and answered.finish_reason is None:
+            raise ModelPassed(_UNREADABLE, unwell=True)
+        stop_reason = answered.finish_reason or "end"
+        return ModelResponse(
+            output=_output(answered),
+            provider=candidate.provider,
+            model=candidate.model,
+            stop_reason="end" if stop_reason == "stop" else stop_reason,
+            input_tokens=answered.usage.input_tokens or None,
+            output_tokens=answered.usage.output_tokens or None,
+            raw=_ANSWERED.dump_json(answered),
+        )
+
+    async def _answered(
+        self,
+        client: Client,
+        request: ModelRequest,
+        candidate: ModelCandidate,
+        options: HostedOptions,
+    ) -> Answered:
         try:
-            answered = await model_request(
+            return await model_request(
                 client,
                 [Asked.user_text_prompt(request.prompt)],
                 model_settings=_settings(candidate, options),
@@ -85,31 +126,46 @@ class HostedModel:
         except (ValueError, TypeError, AttributeError, LookupError):
             # Some clients build their answer from whatever JSON came, or from none.
             raise ModelPassed(_UNREADABLE, unwell=True) from None
-        if not answered.parts and answered.finish_reason is None:
-            raise ModelPassed(_UNREADABLE, unwell=True)
-        stop_reason = answered.finish_reason or "end"
-        return ModelResponse(
-            output=_output(answered),
-            provider=candidate.provider,
-            model=candidate.model,
-            stop_reason="end" if stop_reason == "stop" else stop_reason,
-            input_tokens=answered.usage.input_tokens or None,
-            output_tokens=answered.usage.output_tokens or None,
-        )
 
-    async def _client(self, candidate: ModelCandidate, options: HostedOptions) -> Client:
+    @asynccontextmanager
+    async def _client(
+        self, candidate: ModelCandidate, options: HostedOptions
+    ) -> AsyncIterator[Client]:
         key = digest(candidate)
-        client = self._clients.get(key)
-        if client is None:
-            client = self._clients[key] = make_client(candidate, options)
-            await client.__aenter__()
-        return client
+        async with self._making:
+            if key not in self._clients:
+                # In a thread: some look for the machine's credentials over the network.
+                client = await asyncio.to_thread(make_client, candidate, options)
+                await client.__aenter__()
+                self._clients[key] = _Open(client, self._clock())
+        kept = self._clients[key]
+        kept.users += 1
+        try:
+            yield kept.client
+        finally:
+            kept.users -= 1
+            kept.used = self._clock()
+            await self._close_idle(kept.used - IDLE_S)
+
+    async def _close_idle(self, before: float) -> None:
+        idle = [key for key, one in self._clients.items() if not one.users and one.used < before]
+        for kept in [self._clients.pop(key) for key in idle]:
+            await kept.client.__aexit__(None, None, None)
 
     async def aclose(self) -> None:
         """Close the connections of every client."""
         while self._clients:
-            _, client = self._clients.popitem()
-            await client.__aexit__(None, None, None)
+            _, kept = self._clients.popitem()
+            await kept.client.__aexit__(None, None, None)
+
+
+@dataclass
+class _Open:
+    """A client, when it was last used, and by how many it is used now."""
+
+    client: Client
+    used: float
+    users: int = 0
 
 
 def _options(candidate: ModelCandidate) -> HostedOptions:
@@ -148,7 +204,7 @@ def _parameters(
     ]
     in_text = bool(tools) and options.tools == "prompt"
     # Gemini takes a schema or tools, not both at once (before its third generation).
-    in_text = in_text or (client.system == "google" and bool(offered))
+    in_text = in_text or (client.system in ("google", "google-cloud") and bool(offered))
     able = bool(client.profile.get("supports_json_schema_output"))
     if options.output == "prompt" or in_text or not able:
         return ModelRequestParameters(function_tools=offered)

@@ -1,10 +1,10 @@
 """The port of a model: what it is asked, what comes back, and how it declines."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from interlock.bundles.model import ModelCandidate, OutputContract
+from interlock.bundles.model import AccountLimits, ModelCandidate, OutputContract
 from interlock_contracts.case import Case
 from interlock_contracts.tools import ToolSpec
 
@@ -13,8 +13,10 @@ from interlock_contracts.tools import ToolSpec
 class ModelRequest:
     """One generation. A hosted model sees `prompt`; an embedded one may read the case itself.
 
-    `tools` are those it may propose, `step` the number of the proposal it makes, and
-    `candidates` the models of the route, in order of preference.
+    `tools` are those it may propose, `known` those of the route whether offered or not, `step` the
+    number of the proposal it makes, and `candidates` the models that may be asked, in order of
+    preference; `passed` says why others may not. `prompt_tokens` is how long the prompt is counted
+    to be, `left_s` how many seconds the request has left (None: as long as it takes).
     """
 
     case: Case
@@ -23,13 +25,20 @@ class ModelRequest:
     tools: tuple[ToolSpec, ...]
     contract: OutputContract
     step: int
+    known: tuple[ToolSpec, ...] = ()
+    passed: tuple[str, ...] = ()
+    prompt_tokens: int = 0
+    left_s: float | None = None
+    hedge_after_s: float | None = None
+    accounts: Mapping[str, AccountLimits] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelResponse:
     """The raw text of one model's answer, and who gave it.
 
-    `passed_over` names the candidates before it, each with why it did not answer.
+    `passed_over` names the candidates before it, each with why it did not answer. `raw` is the
+    provider's own response as its client read it (JSON), for whoever records it under a digest.
     """
 
     output: str
@@ -39,6 +48,9 @@ class ModelResponse:
     input_tokens: int | None = None
     output_tokens: int | None = None
     passed_over: tuple[str, ...] = ()
+    elapsed_ms: int | None = None
+    raw: bytes | None = None
+    recording: str | None = None
 
 
 class ModelPassed(Exception):

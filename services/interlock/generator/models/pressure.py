@@ -5,6 +5,8 @@ from collections.abc import Callable
 from time import monotonic
 
 from interlock.bundles.model import ModelCandidate
+from interlock.generator.choice import max_output
+from interlock.generator.models.accounts import UNLIMITED, Account
 from interlock.generator.models.port import Model, ModelPassed, ModelRequest, ModelResponse
 
 MAX_PAUSE_S = 600.0
@@ -26,26 +28,47 @@ class Gauge:
         self._until: float | None = None
         self._trying = False
 
-    async def ask(self, model: Model, request: ModelRequest) -> ModelResponse:
-        """Ask the model within its bounds; raises `ModelPassed`."""
+    async def ask(
+        self,
+        model: Model,
+        request: ModelRequest,
+        account: Account = UNLIMITED,
+        left_s: float | None = None,
+    ) -> ModelResponse:
+        """Ask the model within its bounds and the request's; raises `ModelPassed`."""
         trial = self._admit()
         try:
-            async with asyncio.timeout(self._candidate.timeout_s), self._slots:
-                response = await model.complete(request, self._candidate)
+            # What our own limits refuse says nothing about how the candidate is.
+            call = account.admit(request.prompt_tokens + max_output(self._candidate))
+            async with account.slot:
+                response = await self._within(model, request, left_s)
+        finally:
+            if trial:
+                self._trying = False
+        read, written = response.input_tokens, response.output_tokens
+        call.used(None if read is None else read + (written or 0))
+        return response
+
+    async def _within(
+        self, model: Model, request: ModelRequest, left_s: float | None
+    ) -> ModelResponse:
+        """The answer in the candidate's time and the request's; what goes wrong is counted."""
+        candidate = self._candidate
+        patience = candidate.timeout_s if left_s is None else min(candidate.timeout_s, left_s)
+        try:
+            async with asyncio.timeout(patience), self._slots:
+                response = await model.complete(request, candidate)
         except TimeoutError:
+            if patience < candidate.timeout_s:
+                raise ModelPassed("the request's time was over") from None
             self._failed(None)
-            why = f"no answer within {self._candidate.timeout_s:g} s"
-            raise ModelPassed(why, unwell=True) from None
+            raise ModelPassed(f"no answer within {patience:g} s", unwell=True) from None
         except ModelPassed as passed:
             if passed.unwell or passed.retry_after is not None:
                 self._failed(passed.retry_after)
             raise
-        else:
-            self._failures, self._until = 0, None
-            return response
-        finally:
-            if trial:
-                self._trying = False
+        self._failures, self._until = 0, None
+        return response
 
     def _admit(self) -> bool:
         """Whether this request is the one that tries; raises `ModelPassed` while it is open."""

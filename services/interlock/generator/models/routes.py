@@ -1,23 +1,36 @@
 """A route: its candidates are asked in order, and the first that answers is taken."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib import import_module
 from time import monotonic
-from typing import cast
+from typing import Generic, Protocol, TypeVar, cast
 
 from interlock.bundles.model import ModelCandidate
+from interlock.generator.models.accounts import UNLIMITED, Account
 from interlock.generator.models.extractive.model import ExtractiveModel
 from interlock.generator.models.port import Model, ModelPassed, ModelRequest, ModelResponse
 from interlock.generator.models.pressure import Gauge
+from interlock.generator.models.race import Race
+from interlock.generator.models.recording import Recordings, RecordModel
 from interlock.generator.models.scripted import ScriptedModel
 from interlock.runtime.errors import RetryLater, SlowDown
 from interlock_contracts.canonical import digest
 from interlock_contracts.failures import FailureCode
 
-HOSTED = ("openai", "anthropic", "google", "bedrock")
+HOSTED = ("openai", "anthropic", "google", "vertex", "bedrock")
 """Providers that are asked over the network; they need the extra `interlock[models]`."""
+
+KEEP = 256
+"""How many candidates and accounts are remembered: more than all bundles in flight have."""
+
+
+class Closing(Protocol):
+    """A model with connections of its own."""
+
+    async def aclose(self) -> None:
+        """Close them."""
 
 
 class _Hosted:
@@ -37,6 +50,11 @@ class _Hosted:
             self._model = self._model or cast(Model, module.HostedModel())
         return await self._model.complete(request, candidate)
 
+    async def aclose(self) -> None:
+        """Close the clients, if any were made."""
+        if self._model is not None:
+            await cast(Closing, self._model).aclose()
+
 
 class _Unknown:
     """Stands in for a provider that nobody knows."""
@@ -48,18 +66,22 @@ class _Unknown:
 _UNKNOWN = _Unknown()
 
 
-def known_models() -> dict[str, Model]:
-    """Every provider by name; those of `HOSTED` are imported when they are first asked."""
+def known_models(recordings: Recordings | None = None) -> dict[str, Model]:
+    """Every provider by name; those of `HOSTED` are imported when they are first asked.
+
+    `recordings` is where `record` keeps what it hears, and `scripted` finds it again.
+    """
     hosted = _Hosted()
-    embedded: dict[str, Model] = {"extractive": ExtractiveModel(), "scripted": ScriptedModel()}
-    return embedded | {name: cast(Model, hosted) for name in HOSTED}
+    models: dict[str, Model] = dict.fromkeys(HOSTED, hosted)
+    models |= {"extractive": ExtractiveModel(), "scripted": ScriptedModel(recordings)}
+    return models | {"record": RecordModel(models, recordings)}
 
 
 class ModelRoutes:
     """Asks the candidates of a request by their provider's name.
 
-    What it keeps between requests is how each candidate did of late: that decides which one is
-    asked, and the proposal records which one was, and why not those before it.
+    What it keeps between requests is how each candidate and account did of late: that decides
+    which one is asked, and the proposal records which one was, and why not those before it.
     """
 
     def __init__(
@@ -69,32 +91,66 @@ class ModelRoutes:
     ) -> None:
         self._models = known_models() if models is None else dict(models)
         self._clock = clock
-        self._gauges: dict[str, Gauge] = {}
+        self._gauges: Recent[Gauge] = Recent(KEEP)
+        self._accounts: Recent[Account] = Recent(KEEP)
 
     async def complete(self, request: ModelRequest) -> ModelResponse:
-        """The first answer.
+        """The first good answer.
 
         Raises:
             SlowDown: with `model_unavailable`, when every candidate asked to be left alone.
             RetryLater: with `model_unavailable`, when every candidate passed otherwise.
         """
-        passed: list[str] = []
-        waits: list[float | None] = []
-        for candidate in request.candidates:
-            model = self._models.get(candidate.provider, _UNKNOWN)
-            try:
-                response = await self._gauge(candidate).ask(model, request)
-            except ModelPassed as why:
-                passed.append(f"{candidate.provider}/{candidate.model}: {why}")
-                waits.append(why.retry_after)
-            else:
-                return replace(response, passed_over=tuple(passed))
-        message = f"no model of the route answered: {'; '.join(passed)}"
-        asked = [wait for wait in waits if wait is not None]
-        if asked and len(asked) == len(waits):
-            raise SlowDown(FailureCode.MODEL_UNAVAILABLE, message, delay=min(asked))
+        race = Race(request, self._ask, self._clock)
+        response = await race.run()
+        if response is not None:
+            return response
+        message = f"no model of the route answered: {'; '.join((*request.passed, *race.passed))}"
+        asked = [wait for wait in race.waits if wait is not None]
+        if asked and len(asked) == len(race.waits):
+            left = request.left_s
+            if left is None or min(asked) < left:
+                raise SlowDown(FailureCode.MODEL_UNAVAILABLE, message, delay=min(asked))
         raise RetryLater(FailureCode.MODEL_UNAVAILABLE, message)
 
-    def _gauge(self, candidate: ModelCandidate) -> Gauge:
-        key = digest(candidate)
-        return self._gauges.setdefault(key, Gauge(candidate, self._clock))
+    async def aclose(self) -> None:
+        """Close the connections of every model."""
+        for model in set(self._models.values()):
+            close = getattr(model, "aclose", None)
+            if close is not None:
+                await close()
+
+    async def _ask(
+        self, candidate: ModelCandidate, request: ModelRequest, left_s: float | None
+    ) -> ModelResponse:
+        model = self._models.get(candidate.provider, _UNKNOWN)
+        gauge = self._gauges.get(digest(candidate), lambda: Gauge(candidate, self._clock))
+        return await gauge.ask(model, request, self._account(candidate, request), left_s)
+
+    def _account(self, candidate: ModelCandidate, request: ModelRequest) -> Account:
+        name = candidate.account or candidate.asked
+        limits = request.accounts.get(name)
+        if limits is None:
+            return UNLIMITED
+        key = digest([name, limits.model_dump(mode="json")])
+        return self._accounts.get(key, lambda: Account(limits, self._clock))
+
+
+KeptT = TypeVar("KeptT")
+
+
+class Recent(Generic[KeptT]):
+    """Things by key; of more than `most` the one used longest ago is forgotten."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: OrderedDict[str, KeptT] = OrderedDict()
+
+    def get(self, key: str, make: Callable[[], KeptT]) -> KeptT:
+        """The thing of this key, made now if there is none."""
+        if key not in self._kept:
+            self._kept[key] = make()
+            if len(self._kept) > self._most:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return self._kept[key]

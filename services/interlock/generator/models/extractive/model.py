@@ -48,7 +48,7 @@ def answer(request: ModelRequest) -> Output:
 
 def _closings(request: ModelRequest, offending: Mapping[str, bool]) -> tuple[Statement, ...]:
     """What came of each action so far; in the fewest words where the gate refused more."""
-    tools = {tool.name: tool for tool in request.tools}
+    tools = {tool.name: tool for tool in request.known}
     said: list[Statement] = []
     for step in request.case.steps:
         arguments = {action.action: action.arguments for action in step.verdict.actions}

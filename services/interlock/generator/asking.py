@@ -1,0 +1,91 @@
+"""What a model is asked at this point of a case: pure, so that a replay asks the same."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from interlock.bundles.model import Bundle, ModelRoute, OutputContract, Task
+from interlock.generator.choice import Asked, choose, task_of
+from interlock.generator.models.port import ModelRequest
+from interlock.generator.packing import pack
+from interlock.generator.prompt import render
+from interlock.generator.tokens import counter_of
+from interlock.runtime.errors import NeverRetry
+from interlock_contracts.case import Case
+from interlock_contracts.failures import Failure, FailureCode, failure
+from interlock_contracts.proposal import Packing
+from interlock_contracts.routing import Route
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A request to the models of a route, and what the proposal records of how it came about."""
+
+    request: ModelRequest
+    route: Route
+    task: Task
+    packing: Packing | None
+
+
+def ask(bundle: Bundle, case: Case, step: int, now: datetime) -> Asking | Failure:
+    """What to ask, or why no model may be asked.
+
+    Raises:
+        NeverRetry: the case has no route, or the bundle lacks what it names.
+    """
+    route = case.route
+    if route is None:
+        raise NeverRetry(FailureCode.EVENT_INVALID, "the case has no route")
+    models, contract = _specification(bundle, route)
+    known = tuple(
+        bundle.tools[name] for name in (*route.tools, *route.plans) if name in bundle.tools
+    )
+    # The gate takes no call of the last turn: then none is offered, and an answer is asked for.
+    offered = known if step < route.budget.max_turns else ()
+    task = task_of(case, route, tools=bool(offered))
+    counter = counter_of(models.candidates)
+    packed = pack(
+        case, models, counter, lambda fitted: render(bundle, models.prompt, fitted, offered)
+    )
+    hosted = any(not one.embedded for one in models.candidates)
+    tokens = packed.packing.tokens if packed.packing else 0
+    if hosted and not packed.packing:
+        tokens = counter.count(packed.prompt)
+    left_s = _left_s(case, now)
+    choice = choose(case, route, models, bundle, Asked(task, tokens, left_s, packed.fits))
+    if choice.code is not None:
+        return failure(choice.code, f"no model may be asked: {'; '.join(choice.passed)}")
+    request = ModelRequest(
+        case=case,
+        candidates=choice.candidates,
+        prompt=packed.prompt,
+        tools=offered,
+        contract=contract,
+        step=step,
+        known=known,
+        passed=choice.passed,
+        prompt_tokens=tokens,
+        left_s=left_s,
+        hedge_after_s=models.hedge_after_s,
+        accounts=bundle.accounts,
+    )
+    return Asking(request, route, task, packed.packing)
+
+
+def _left_s(case: Case, now: datetime) -> float | None:
+    """How long the request may still take; once something was done, as long as it needs."""
+    if case.deadline is None or any(step.results for step in case.steps):
+        return None
+    return max(0.0, (case.deadline - now).total_seconds())
+
+
+def _specification(bundle: Bundle, route: Route) -> tuple[ModelRoute, OutputContract]:
+    model_route = bundle.models.get(route.model_route)
+    contract = bundle.outputs.get(route.output)
+    if model_route is None or contract is None:
+        kind, name = (
+            ("model route", route.model_route)
+            if model_route is None
+            else ("output contract", route.output)
+        )
+        raise NeverRetry(FailureCode.STAGE_FAILED, f"the bundle has no {kind} {name!r}")
+    return model_route, contract

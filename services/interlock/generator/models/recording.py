@@ -1,0 +1,122 @@
+"""`record`: wraps any provider and keeps what was asked and answered, by digest.
+
+An incident is read with the very prompt and the provider's very response; `scripted` can say it
+again. A recording holds what users wrote: it is a file only the generator's own user may read.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import structlog
+from pydantic import ValidationError
+
+from interlock.bundles.model import ModelCandidate
+from interlock.generator.models.port import Model, ModelPassed, ModelRequest, ModelResponse
+from interlock_contracts.base import Json
+from interlock_contracts.base import Model as Message
+from interlock_contracts.canonical import canonical_json, digest_bytes
+
+log = structlog.get_logger(__name__)
+
+
+class Recording(Message):
+    """One generation: the rendered prompt, the output in our form, and the provider's `raw`."""
+
+    provider: str
+    model: str
+    prompt: str
+    output: str
+    stop_reason: str
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    raw: Json = None
+
+
+class Recordings(Protocol):
+    """Where recordings are kept, by the digest of their bytes."""
+
+    def put(self, recording: Recording) -> str:
+        """Keep it; returns its digest. Raises `OSError`."""
+
+    def get(self, digest: str) -> Recording:
+        """The recording with this digest; raises `LookupError`."""
+
+
+class FileRecordings:
+    """Recordings as files of a folder: `<64 hex digits>.json`, for the owner alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, recording: Recording) -> str:
+        """Keep it, whole or not at all; the same recording again is the same file."""
+        content = canonical_json(recording)
+        digest = digest_bytes(content)
+        file = self._file(digest)
+        if not file.exists():
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            partial = file.with_suffix(f".{os.getpid()}")
+            partial.touch(mode=0o600)
+            partial.write_bytes(content)
+            partial.replace(file)
+        return digest
+
+    def get(self, digest: str) -> Recording:
+        """The recording with this digest; raises `LookupError` for none, or another content."""
+        try:
+            content = self._file(digest).read_bytes()
+        except OSError:
+            raise LookupError(f"there is no recording {digest}") from None
+        if digest_bytes(content) != digest:
+            raise LookupError(f"the recording {digest} is not what it was")
+        try:
+            return Recording.model_validate_json(content)
+        except ValidationError:
+            raise LookupError(f"{digest} is no recording") from None
+
+    def _file(self, digest: str) -> Path:
+        name = digest.removeprefix("sha256:")
+        if not name.isalnum():
+            raise LookupError(f"{digest!r} is no digest")
+        return self._folder / f"{name}.json"
+
+
+class RecordModel:
+    """Asks the provider that `options["of"]` names, with the other options; keeps both sides."""
+
+    def __init__(self, models: Mapping[str, Model], recordings: Recordings | None) -> None:
+        self._models = models
+        self._recordings = recordings
+
+    async def complete(self, request: ModelRequest, candidate: ModelCandidate) -> ModelResponse:
+        """The wrapped provider's answer, with the digest of its recording."""
+        model = self._models.get(candidate.asked)
+        if model is None:
+            raise ModelPassed(f"it wraps no provider that is known: of: {candidate.asked!r}")
+        options = {key: value for key, value in candidate.options.items() if key != "of"}
+        wrapped = candidate.model_copy(update={"provider": candidate.asked, "options": options})
+        response = await model.complete(request, wrapped)
+        if self._recordings is None:
+            return response
+        recording = Recording(
+            provider=response.provider,
+            model=response.model,
+            prompt=request.prompt,
+            output=response.output,
+            stop_reason=response.stop_reason,
+            input_tokens=response.input_tokens,
+            output_tokens=response.output_tokens,
+            raw=None if response.raw is None else response.raw.decode(errors="replace"),
+        )
+        try:
+            return replace(
+                response, recording=await asyncio.to_thread(self._recordings.put, recording)
+            )
+        except OSError as error:
+            # A full disk must not silence the feature; that nothing was kept shows in the event.
+            log.warning("not_recorded", reason=type(error).__name__)
+            return response
