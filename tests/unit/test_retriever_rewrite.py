@@ -36,7 +36,7 @@ def readable(
 
 def idf(of: Frequencies, word: str) -> float:
     (term,) = terms(word)
-    return of.idf([term_index(term)])[term_index(term)]
+    return of[term]
 
 
 PASSAGES = (

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.index import DECIMALS
+from interlock.retriever.index import COARSE
 
-MARGIN = 2 * 10.0**-DECIMALS
+MARGIN = 2 / COARSE
 """What is this close below the last of the best may be as good once scores are rounded.
 
 Single precision is wrong by a hundredth of it.

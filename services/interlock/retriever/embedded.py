@@ -165,7 +165,7 @@ class EmbeddedIndex:
                 near = block.nearest(query.dense, reader, limit)
         names = self._names
         return tuple(
-            ranking(leg, ((names[first + row], score) for row, score in found), limit)
+            ranking(leg, [(names[first + row], score) for row, score in found], limit)
             for leg, found in ((KEYWORD, words), (DENSE, near))
         )
 

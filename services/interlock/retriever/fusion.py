@@ -8,13 +8,18 @@ from pydantic import TypeAdapter
 from interlock.bundles.model import RetrievalSpec
 from interlock_contracts.retrieval import Dropped, Hit, Ranking
 
-DECIMALS = 6
-"""Fused scores are rounded to this, so that equal sums are equal and events stay small."""
+FINE = 10**6
+"""Fused scores are rounded to parts of this: equal sums are equal, and events stay small."""
 
 _DROPPED: TypeAdapter[list[Dropped]] = TypeAdapter(list[Dropped])
 
 FUSED = "fused"
 """The name of the fused list among a record's rankings."""
+
+
+def rounded(value: float, parts: int) -> float:
+    """A number from 0 on, to the nearest of `parts` in 1; a tenth of the time `round` takes."""
+    return int(value * parts + 0.5) / parts
 
 
 def fuse(legs: Sequence[Ranking], weights: Mapping[str, float], limit: int) -> Ranking:
@@ -29,16 +34,16 @@ def fuse(legs: Sequence[Ranking], weights: Mapping[str, float], limit: int) -> R
             continue
         top, last = leg.hits[0].score, leg.hits[-1].score
         low = last if len(leg.hits) >= limit and last < top else 0.0
+        share = weights[leg.step] / (top - low)
         for hit in leg.hits:
-            share = weights[leg.step] * (hit.score - low) / (top - low)
-            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + share
-    return ordered(FUSED, ((name, round(score, DECIMALS)) for name, score in scores.items()))
+            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + share * (hit.score - low)
+    return ordered(FUSED, [(name, rounded(score, FINE)) for name, score in scores.items()])
 
 
 def ordered(step: str, scored: Iterable[tuple[str, float]], limit: int | None = None) -> Ranking:
     """The best `limit` in the one right order: by score, and by id where scores are equal."""
-    rows = sorted((-score, chunk_id) for chunk_id, score in scored)[:limit]
-    hits = tuple({"chunk_id": name, "score": -low} for low, name in rows)
+    rows = sorted([(-score, chunk_id) for chunk_id, score in scored])[:limit]
+    hits = tuple([{"chunk_id": name, "score": -low} for low, name in rows])
     # All of them validated in one call: half the time of making them one by one.
     return Ranking.model_validate({"step": step, "hits": hits})
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from interlock.retriever import keywords
 from interlock.retriever.documents import CHUNKER, Passage
-from interlock.retriever.fusion import ordered
+from interlock.retriever.fusion import ordered, rounded
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Ranking
 
@@ -28,8 +28,8 @@ KEYWORD, DENSE = "keyword", "dense"
 FIELDS = ("tenant", "source", "scopes")
 """What is filtered by, and so indexed by the engine."""
 
-DECIMALS = 5
-"""Scores are rounded to this: the rest is 32-bit noise that an engine may give otherwise."""
+COARSE = 10**5
+"""Scores are rounded to parts of this: the rest is 32-bit noise, otherwise on another engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +133,9 @@ def passage(stored: Mapping[str, Any]) -> Passage:
 
 def ranking(leg: str, scored: Iterable[tuple[str, float]], limit: int | None = None) -> Ranking:
     """One leg in its one right order, its best `limit`; what scores 0 is left out."""
-    rounded = ((chunk_id, round(score, DECIMALS)) for chunk_id, score in scored)
-    return ordered(leg, (one for one in rounded if one[1] > 0), limit)
+    least = 0.5 / COARSE
+    rows = [(name, rounded(score, COARSE)) for name, score in scored if score >= least]
+    return ordered(leg, rows, limit)
 
 
 def index_identity(embedder: str, passages: Iterable[Passage]) -> str:

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping
 
-from interlock.retriever.fusion import DECIMALS, ordered
-from interlock.retriever.keywords import term_index, terms_kept
+from interlock.retriever.fusion import FINE, ordered, rounded
+from interlock.retriever.keywords import terms_kept
 from interlock.retriever.vocabulary import Frequencies
 from interlock_contracts.retrieval import Ranking
 
@@ -26,16 +26,15 @@ def title_coverage(
     Coverage is the share of the title's terms that the query (its terms) has, each term counted
     by its idf. `titles` are by chunk id; what is below `DEPTH`, or has none, is given nothing.
     """
-    known = {
-        hit.chunk_id: set(terms_kept(titles.get(hit.chunk_id, ""))) for hit in fused.hits[:DEPTH]
-    }
-    places = {term: term_index(term) for own in known.values() for term in own}
-    by_place = frequencies.idf(set(places.values()))
     scored = []
-    for hit in fused.hits:
-        own = sorted(known.get(hit.chunk_id, ()))
-        total = sum(by_place[places[term]] for term in own)
-        shared = sum(by_place[places[term]] for term in own if term in query)
-        score = (hit.score + weight * (shared / total if total else 0.0)) / (1 + weight)
-        scored.append((hit.chunk_id, round(score, DECIMALS)))
+    for place, hit in enumerate(fused.hits):
+        title = titles.get(hit.chunk_id, "") if place < DEPTH else ""
+        total = shared = 0.0
+        for term in dict.fromkeys(terms_kept(title)):
+            idf = frequencies[term]
+            total += idf
+            if term in query:
+                shared += idf
+        coverage = shared / total if total else 0.0
+        scored.append((hit.chunk_id, rounded((hit.score + weight * coverage) / (1 + weight), FINE)))
     return ordered(TITLE, scored)

@@ -7,8 +7,9 @@ runs of sentences of about equal length. A short one takes up terms of what it f
 
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from interlock.retriever.fusion import FINE, rounded
 from interlock.retriever.keywords import term_index, terms
 from interlock.retriever.vocabulary import Frequencies
 
@@ -17,9 +18,6 @@ LONG = 32
 
 ASPECT_TERMS = 8
 """An aspect has at least so many terms."""
-
-DECIMALS = 6
-"""Weights of terms are rounded to this: they are written into the record."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
@@ -49,9 +47,8 @@ def select(words: Sequence[str], frequencies: Frequencies, most: int) -> Mapping
     counts = Counter(words)
     if len(counts) <= most:
         return dict(counts)
-    idf = _idf(counts, frequencies)
-    ordered = sorted(counts, key=lambda term: (-counts[term] * idf[term], term))
-    return {term: float(counts[term]) for term in ordered[:most] if idf[term]}
+    weighed = sorted([(-count * frequencies[term], term) for term, count in counts.items()])
+    return {term: float(counts[term]) for weight, term in weighed[:most] if weight}
 
 
 def feedback(
@@ -68,19 +65,19 @@ def feedback(
     """
     counts = Counter(words)
     gained: dict[str, float] = {}
-    idf = _idf({term for own, _ in found for term in own}, frequencies)
     for own, score in found:
-        for term, count in sorted(Counter(own).items()):
-            gained[term] = gained.get(term, 0.0) + score * count / len(own) * idf[term]
-    chosen = sorted(gained, key=lambda term: (-gained[term], term))[:most]
-    total = sum(gained[term] for term in chosen)
+        for term, count in Counter(own).items():
+            gain = score * count / len(own) * frequencies[term]
+            gained[term] = gained.get(term, 0.0) + gain
+    chosen = sorted([(-gain, term) for term, gain in gained.items()])[:most]
+    total = -sum(gain for gain, _ in chosen)
     if not total:
         return dict(counts)
     mixed = {term: (1 - weight) * count / len(words) for term, count in counts.items()}
-    for term in chosen:
-        mixed[term] = mixed.get(term, 0.0) + weight * gained[term] / total
-    rounded = {term: round(value, DECIMALS) for term, value in mixed.items()}
-    return {term: value for term, value in rounded.items() if value}
+    for gain, term in chosen:
+        mixed[term] = mixed.get(term, 0.0) - weight * gain / total
+    made = {term: rounded(value, FINE) for term, value in mixed.items()}
+    return {term: value for term, value in made.items() if value}
 
 
 def spelled(weights: Mapping[str, float]) -> str:
@@ -93,12 +90,8 @@ def dimensions(weights: Mapping[str, float], frequencies: Frequencies) -> dict[i
     """Weighed terms as a sparse vector, each times its idf; what nobody has is left out."""
     vector: dict[int, float] = {}
     for term, value in weights.items():
-        vector[term_index(term)] = vector.get(term_index(term), 0.0) + value
-    idf = frequencies.idf(vector)
-    return {place: value * idf[place] for place, value in vector.items() if idf[place]}
-
-
-def _idf(words: Collection[str], frequencies: Frequencies) -> dict[str, float]:
-    places = {word: term_index(word) for word in words}
-    idf = frequencies.idf(set(places.values()))
-    return {word: idf[place] for word, place in places.items()}
+        idf = frequencies[term]
+        if idf:
+            place = term_index(term)
+            vector[place] = vector.get(place, 0.0) + value * idf
+    return vector

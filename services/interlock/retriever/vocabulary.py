@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlock.retriever.documents import Passage
+from interlock.retriever.keywords import term_index
 
 Partition = tuple[str, str, tuple[str, ...]]
 """Tenant, source and scopes: who may read one passage of a partition may read all of it."""
@@ -25,25 +26,33 @@ REMEMBERED = 32
 """For so many kinds of readers the sums are kept: about 1 MB each at 100,000 terms."""
 
 
-class Frequencies:
-    """Document frequencies over `total` passages; `terms` is sorted, `counts` beside it."""
+KEPT_IDF = 50_000
+"""So many terms keep their idf for one kind of reader: about 5 MB."""
+
+
+class Frequencies(dict[str, float]):
+    """BM25's inverse document frequency of each term, over `total` passages; 0 of the unknown.
+
+    Computed when a term is first asked for. `terms` are dimensions, sorted; `counts` beside
+    them in how many passages they occur.
+    """
 
     def __init__(self, total: int, terms: Counts, counts: Counts) -> None:
+        super().__init__()
         self.total = total
-        self._terms = terms
-        self._counts = counts
+        self.terms = terms
+        self.counts = counts
 
-    def idf(self, dimensions: Collection[int]) -> dict[int, float]:
-        """BM25's inverse document frequency of each, as engines have it; 0 for the unknown."""
-        wanted = np.fromiter(dimensions, np.uint32, len(dimensions))
-        if not len(self._terms):
-            return dict.fromkeys(dimensions, 0.0)
-        places = np.minimum(np.searchsorted(self._terms, wanted), len(self._terms) - 1)
-        counts = np.where(self._terms[places] == wanted, self._counts[places], 0)
-        return {
-            dimension: math.log(1 + (self.total - count + 0.5) / (count + 0.5)) if count else 0.0
-            for dimension, count in zip(wanted.tolist(), counts.tolist(), strict=True)
-        }
+    def __missing__(self, term: str) -> float:
+        dimension = term_index(term)
+        place = int(self.terms.searchsorted(np.uint32(dimension)))
+        count = 0
+        if place < len(self.terms) and self.terms[place] == dimension:
+            count = int(self.counts[place])
+        if len(self) >= KEPT_IDF:
+            self.clear()
+        self[term] = math.log(1 + (self.total - count + 0.5) / (count + 0.5)) if count else 0.0
+        return self[term]
 
 
 class Vocabulary:
@@ -93,9 +102,9 @@ class Vocabulary:
             path,
             names=np.array(json.dumps(named)),
             totals=np.array([one.total for one in all_of], np.uint32),
-            sizes=np.array([len(one._terms) for one in all_of], np.uint32),
-            terms=np.concatenate([_NONE, *(one._terms for one in all_of)]),
-            counts=np.concatenate([_NONE, *(one._counts for one in all_of)]),
+            sizes=np.array([len(one.terms) for one in all_of], np.uint32),
+            terms=np.concatenate([_NONE, *(one.terms for one in all_of)]),
+            counts=np.concatenate([_NONE, *(one.counts for one in all_of)]),
         )
 
     @classmethod
@@ -127,8 +136,8 @@ def _frequencies(total: int, counted: Mapping[int, int]) -> Frequencies:
 def _sum(parts: Iterable[Frequencies]) -> Frequencies:
     """Partitions share no passage, so their frequencies add up."""
     chosen = list(parts)
-    terms = np.concatenate([_NONE, *(one._terms for one in chosen)])
-    counts = np.concatenate([_NONE, *(one._counts for one in chosen)])
+    terms = np.concatenate([_NONE, *(one.terms for one in chosen)])
+    counts = np.concatenate([_NONE, *(one.counts for one in chosen)])
     unique, places = np.unique(terms, return_inverse=True)
     summed = np.bincount(places, weights=counts, minlength=len(unique)).astype(np.uint32)
     return Frequencies(sum(one.total for one in chosen), unique, summed)
