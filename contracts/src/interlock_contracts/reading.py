@@ -133,6 +133,8 @@ def check_address(address: Subject, data: Model) -> None:
 
 def _said_twice(address: Subject, data: Model) -> Iterator[tuple[str, str, str]]:
     """What stands in the body and in the subject: its name, the body's, the subject's."""
+    if isinstance(data, Case):  # most events; the rest is about what goes outside
+        return
     tail = address.tail or ""
     match data:
         case Confirm() | Review() | Decided() | Notice() | Grant() | Result():

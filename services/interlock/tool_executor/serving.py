@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 from nats.aio.msg import Msg
 from pydantic import ValidationError
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from interlock.runtime.commit import EXPECT_NEW, Committed
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.keys import verifier
-from interlock.runtime.service import Connection, Handle, raw_message
+from interlock.runtime.service import Connection, Handle
 from interlock.runtime.signing import GrantInvalid
 from interlock.runtime.wiring import stage_handler
 from interlock.sdk.effects import Performer
@@ -42,11 +43,17 @@ def executor_handler(name: str, executor: ToolExecutor, connection: Connection) 
     for tool, spec in executor.specs.items():
         if spec.effect == "read":
             subject = f"{cell}.{FACT_SUBJECT}.*.{tool}"
-            connection.broker.subscriber(subject, queue=name, decoder=raw_message)(answer)
+            connection.broker.subscriber(subject, queue=name, decoder=_raw_message)(answer)
     using = Capabilities(
         verify=_verify(connection), check=executor.check, perform=performer.perform
     )
     return stage_handler(name, decide, using, connection, None)
+
+
+async def _raw_message(message: Any) -> Msg:
+    """FastStream's decoder hook: the handler gets the message as it came."""
+    raw: Msg = message.raw_message
+    return raw
 
 
 def _verify(connection: Connection) -> Callable[[Grant, datetime], None]:

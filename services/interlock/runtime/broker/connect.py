@@ -90,11 +90,19 @@ class Violations:
 def parse_header_lines(block: bytes) -> dict[str, str]:
     """The headers of a message, one `Name: value` a line; what is no header is left out."""
     headers: dict[str, str] = {}
-    for line in block.split(b"\r\n"):
-        name, colon, value = line.partition(b":")
-        if colon and name.isascii() and b" " not in name:
-            headers[name.decode()] = value.strip().decode("utf-8", "replace")
+    for line in block.decode("utf-8", "replace").split("\r\n"):
+        name, colon, value = line.partition(":")
+        if colon and name.isascii() and " " not in name:
+            headers[name] = value.strip()
     return headers
+
+
+def header_block(headers: Mapping[str, str]) -> bytes:
+    """The headers of a message as they are sent. Raises `ValueError` for a line break in one."""
+    block = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if block.count("\n") != len(headers) or block.count("\r") != len(headers):
+        raise ValueError("a header contains a line break")
+    return f"NATS/1.0\r\n{block}\r\n".encode()
 
 
 class BrokerClient(Client):
@@ -153,6 +161,28 @@ class BrokerClient(Client):
             subject = subject.decode(errors="replace").encode()
         message: Msg = super()._build_message(sid, subject, reply, data, headers)
         return message
+
+    async def _send_publish(
+        self,
+        subject: str,
+        reply: str,
+        payload: bytes,
+        payload_size: int,
+        headers: dict[str, str] | None,
+    ) -> None:
+        # The library's own looks each header over with two regular expressions: a twelfth of
+        # all the CPU of a hop.
+        if not headers:
+            await super()._send_publish(subject, reply, payload, payload_size, None)
+            return
+        block = header_block(headers)
+        sizes = f"{len(block)} {len(block) + payload_size}"
+        command = b"HPUB %b\r\n%b%b\r\n" % (f"{subject} {reply} {sizes}".encode(), block, payload)
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += payload_size
+        await self._send_command(command)
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
 
     async def publish_checked(
         self,
