@@ -76,7 +76,7 @@ def _listen(connection: Connection, inbox: str, take: Take) -> LogicSubscriber[A
         f"{inbox}.>", ack_policy=AckPolicy.MANUAL, no_reply=True, persistent=False
     )
     listener(take)
-    listener.consume = take  # type: ignore[method-assign]
+    listener.consume = take  # type: ignore[method-assign, assignment]
     return listener
 
 
