@@ -22,10 +22,11 @@ from tests.support.system import (
     subjects_on_log,
 )
 
+from interlock.audit_sink.places import open_reader, public_key, store_file
 from interlock.audit_sink.verify import verify
 from interlock.cli.system import System, Worker
 from interlock.runtime.errors import RetryLater
-from interlock.runtime.keyfile import load_or_create_key
+from interlock.runtime.settings import Settings
 from interlock.sdk.producer import Producer
 from interlock_contracts.actions import Effect
 from interlock_contracts.answer import Answer, AnswerStatus
@@ -156,9 +157,9 @@ async def test_every_request_is_answered_once_and_every_refund_happens_once(
         "FROM refunds WHERE order_id LIKE 'A-2%' GROUP BY order_id ORDER BY order_id",
     )
     assert effects == [(f"A-{2000 + n}", 1, 1, 1000) for n in range(REFUNDS)]
-    audit = tmp_path / "audit"
-    report = verify(audit / "audit.sqlite", load_or_create_key(audit / "key.pem").public_key())
+    with open_reader(Settings(state=tmp_path)) as store:
+        report = verify(store.database, public_key(tmp_path), store.keys)
     assert report.ok, report.findings
     assert report.events == report.covered == last == len(everything)
-    stored = rows(audit / "audit.sqlite", "SELECT subject FROM events ORDER BY sequence")
+    stored = rows(store_file(tmp_path), "SELECT subject FROM events ORDER BY sequence")
     assert {subject for (subject,) in stored} == set(everything)

@@ -11,7 +11,7 @@ import pytest_asyncio
 from tests.integration.test_replay import World, running_world, settled
 from tests.integration.test_stage_filter import Piped, call
 
-from interlock.audit_sink.query import reading
+from interlock.audit_sink.places import open_reader
 from interlock.runtime.broker.connect import connect
 from interlock.runtime.broker.credentials import load_credential
 from interlock.runtime.broker.server import EmbeddedBroker
@@ -117,8 +117,8 @@ async def test_audit_verify(world: World, tmp_path: Path) -> None:
     good = await cli(world, "audit", "verify", "--json")
     assert good.status == 0
     assert good.lines[0]["ok"] is True
-    with reading(world.settings.state / "audit/audit.sqlite") as store:
-        ((note,),) = store.execute("SELECT note FROM checkpoints ORDER BY size DESC LIMIT 1")
+    with open_reader(world.settings) as store:
+        note = store.checkpoint()
     witness = tmp_path / "checkpoint"
     witness.write_text(note)
     assert (await cli(world, "audit", "verify", "--checkpoint", str(witness))).status == 0
@@ -253,7 +253,7 @@ MISTAKES = [
     (("review", "show", "nonsense"), "is not of the form REQUEST_ID/ACTION"),
     (("review", "list", "--tenant", "a.b"), "is no tenant"),
     (("review", "list", "--state", "nowhere"), "no credential"),
-    (("audit", "verify", "--state", "nowhere"), "there is no audit key"),
+    (("audit", "verify", "--state", "nowhere"), "there is no audit store"),
     (("bundle", "check", "nowhere"), "nowhere"),
     (("bundle", "build", "examples/support", "-o", "/dev/null/x"), "cannot be written"),
     (("deploy", "init", "--tenants", "a.b", "--state", "nowhere"), "TENANTS"),

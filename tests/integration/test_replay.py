@@ -16,7 +16,7 @@ import pytest_asyncio
 from examples.support import shop
 from tests.support.broker import connected
 
-from interlock.audit_sink.query import by_request
+from interlock.audit_sink.places import open_reader
 from interlock.bundles.compile import compile_bundle
 from interlock.bundles.model import Bundle
 from interlock.bundles.store import FileBundles
@@ -92,17 +92,11 @@ class World:
     def events(self, name: str) -> list[Entry]:
         """What was logged of a request, as the audit-sink keeps it: with the services' times."""
         found: list[Entry] = []
-        for record in by_request(self.settings.state / "audit/audit.sqlite", self.requests[name]):
+        with open_reader(self.settings) as store:
+            kept = store.by_request(self.requests[name])
+        for record in kept:
             try:
-                found.append(
-                    Event.decode(
-                        record.subject,
-                        record.headers,
-                        record.data,
-                        logged_at=record.logged_at,
-                        sequence=record.sequence,
-                    )
-                )
+                found.append(record.decoded())
             except InvalidEvent as error:
                 found.append(Unreadable(record.subject, error))
         return found

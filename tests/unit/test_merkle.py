@@ -11,6 +11,7 @@ from interlock.audit_sink.merkle import (
     inclusion_proof,
     leaf_hash,
     node_hash,
+    root_between,
     root_of,
     verify_consistency,
     verify_inclusion,
@@ -43,6 +44,14 @@ LEAVES = [leaf_hash(bytes.fromhex(text)) for text in INPUTS]
 sizes = st.integers(min_value=1, max_value=70)
 
 
+def proven(tree: list[bytes], index: int) -> list[bytes]:
+    return inclusion_proof(lambda first, last: root_of(tree[first:last]), index, len(tree))
+
+
+def grown(tree: list[bytes], old: int) -> list[bytes]:
+    return consistency_proof(lambda first, last: root_of(tree[first:last]), old, len(tree))
+
+
 def leaves(size: int) -> list[bytes]:
     return [leaf_hash(str(number).encode()) for number in range(size)]
 
@@ -56,6 +65,26 @@ def test_the_empty_tree_and_the_prefixes() -> None:
     assert CompactRange().root() == EMPTY_ROOT
     assert EMPTY_ROOT.hex().startswith("e3b0c44298fc1c14")
     assert leaf_hash(LEAVES[0] + LEAVES[1]) != node_hash(LEAVES[0], LEAVES[1])
+
+
+@pytest.mark.parametrize("size", [255, 256, 257, 512, 700, 1024, 1300])
+def test_proofs_from_stored_subtrees_are_those_from_all_leaves(size: int) -> None:
+    tree, all_leaves, stored = CompactRange(), leaves(size), {}
+    for leaf in all_leaves:
+        stored.update({node[:2]: node[2] for node in tree.append(leaf)})
+    read: list[int] = []
+
+    def few(first: int, last: int) -> bytes:
+        read.append(last - first)
+        return root_of(all_leaves[first:last])
+
+    def subtree(first: int, last: int) -> bytes:
+        return root_between(first, last, lambda level, at: stored.get((level, at)), few)
+
+    for index in (0, size // 2, size - 1):
+        assert inclusion_proof(subtree, index, size) == proven(all_leaves, index)
+        assert consistency_proof(subtree, index + 1, size) == grown(all_leaves, index + 1)
+    assert max(read) <= 256
 
 
 @given(sizes, sizes)
@@ -80,7 +109,7 @@ def test_a_state_that_does_not_fit_its_size_is_refused() -> None:
 def test_inclusion_is_proven_for_the_leaf_and_no_other(size: int, data: st.DataObject) -> None:
     tree = leaves(size)
     index = data.draw(st.integers(0, size - 1))
-    proof, root = inclusion_proof(tree, index), root_of(tree)
+    proof, root = proven(tree, index), root_of(tree)
     assert verify_inclusion(tree[index], index, size, proof, root)
     assert not verify_inclusion(leaf_hash(b"forged"), index, size, proof, root)
     assert not verify_inclusion(tree[index], index, size, proof, leaf_hash(b"other root"))
@@ -97,7 +126,7 @@ def test_consistency_is_proven_for_a_prefix_and_nothing_else(
 ) -> None:
     old = data.draw(st.integers(1, size))
     tree = leaves(size)
-    proof = consistency_proof(tree, old)
+    proof = grown(tree, old)
     old_root, new_root = root_of(tree[:old]), root_of(tree)
     assert verify_consistency(old, size, old_root, new_root, proof)
     forged = root_of([leaf_hash(b"forged"), *tree[1:old]])
@@ -111,6 +140,6 @@ def test_consistency_is_proven_for_a_prefix_and_nothing_else(
 @pytest.mark.parametrize(("size", "asked"), [(3, 3), (3, -1), (0, 0)])
 def test_proofs_of_what_is_not_there_are_refused(size: int, asked: int) -> None:
     with pytest.raises(IndexError):
-        inclusion_proof(leaves(size), asked)
+        proven(leaves(size), asked)
     with pytest.raises(IndexError):
-        consistency_proof(leaves(size), asked + 1 if size == 3 and asked == 3 else 0)
+        grown(leaves(size), asked + 1 if size == 3 and asked == 3 else 0)

@@ -4,8 +4,9 @@ import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
+from interlock.audit_sink.errors import AuditError, SequenceConflict
 from interlock.audit_sink.stage import AuditRecord
-from interlock.audit_sink.store import AuditError, AuditStore, SequenceConflict
+from interlock.audit_sink.store import AuditStore
 
 MAX_BATCH = 512
 """Most records in one transaction."""
@@ -27,7 +28,7 @@ class Appender:
 
         Raises:
             SequenceConflict: another record stands at its sequence; the others are unharmed.
-            sqlite3.Error: it could not be stored; may be tried again.
+            DatabaseError: it could not be stored; may be tried again.
             AuditError: the appender is closed.
         """
         if self._closed:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from interlock.audit_sink.merkle import HASH_BYTES
 
@@ -66,6 +67,30 @@ def open_note(note: str, key: Ed25519PublicKey, origin: str = ORIGIN) -> Checkpo
     if len(root) != HASH_BYTES:
         raise CheckpointInvalid("the checkpoint has no root")
     return Checkpoint(int(lines[1]), root)
+
+
+def verifier_key(key: Ed25519PublicKey, origin: str = ORIGIN) -> str:
+    """The public key as a signed note's verifier key: name, key id, key; on one line."""
+    public = base64.b64encode(b"\x01" + key.public_bytes_raw()).decode()
+    return f"{origin}+{_key_id(key, origin).hex()}+{public}"
+
+
+def read_verifier_key(text: str) -> Ed25519PublicKey:
+    """The key in a verifier key, or in PEM; raises `ValueError` if it is neither."""
+    if text.startswith("-----BEGIN"):
+        found = load_pem_public_key(text.encode())
+        if not isinstance(found, Ed25519PublicKey):
+            raise ValueError("not an Ed25519 public key")
+        return found
+    origin, _, rest = text.strip().partition("+")
+    id_, _, public = rest.partition("+")
+    raw = _base64(public)
+    if len(raw) != 33 or raw[0] != 1:
+        raise ValueError("neither a signed note's verifier key nor a public key in PEM")
+    key = Ed25519PublicKey.from_public_bytes(raw[1:])
+    if _key_id(key, origin).hex() != id_:
+        raise ValueError("the key id is not that of the key")
+    return key
 
 
 def _key_id(key: Ed25519PublicKey, origin: str) -> bytes:

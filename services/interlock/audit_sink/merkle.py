@@ -5,7 +5,7 @@ neither can be passed off as the other. Verification follows RFC 9162 (§2.1.3.2
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 """The root of a tree without leaves."""
@@ -21,6 +21,16 @@ def leaf_hash(data: bytes) -> bytes:
 def node_hash(left: bytes, right: bytes) -> bytes:
     """The hash of an inner node."""
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+STORED_LEVEL = 8
+"""Subtrees of 2 to the power of this are worth storing: a proof then reads few leaves."""
+
+Node = tuple[int, int, bytes]
+"""A full subtree: its level, its number among those of its level, its hash."""
+
+Subtree = Callable[[int, int], bytes]
+"""The root over the leaves from one index up to another (exclusive)."""
 
 
 class CompactRange:
@@ -42,13 +52,17 @@ class CompactRange:
         """The roots of the full subtrees, largest first: with `size`, the whole state."""
         return tuple(self._hashes)
 
-    def append(self, leaf: bytes) -> None:
-        """Add one leaf hash."""
-        merges = (~self.size & (self.size + 1)).bit_length() - 1
-        for _ in range(merges):
-            leaf = node_hash(self._hashes.pop(), leaf)
-        self._hashes.append(leaf)
+    def append(self, leaf: bytes) -> list[Node]:
+        """Add one leaf hash; what subtrees of `STORED_LEVEL` and above it completed."""
         self.size += 1
+        level, completed = 0, []
+        while not self.size >> level & 1:
+            leaf = node_hash(self._hashes.pop(), leaf)
+            level += 1
+            if level >= STORED_LEVEL:
+                completed.append((level, (self.size >> level) - 1, leaf))
+        self._hashes.append(leaf)
+        return completed
 
     def root(self) -> bytes:
         """The root over all leaves so far."""
@@ -68,21 +82,47 @@ def root_of(leaves: Iterable[bytes]) -> bytes:
     return tree.root()
 
 
+def root_between(
+    first: int, last: int, stored: Callable[[int, int], bytes | None], leaves: Subtree
+) -> bytes:
+    """The root over the leaves `first` to `last` (exclusive), from stored subtrees where possible.
+
+    `first` must be a multiple of the largest power of two that fits. `stored` looks a full
+    subtree up by level and number; `leaves` computes one of at most 2 ** `STORED_LEVEL` leaves.
+    """
+    size = last - first
+    if size <= 1 << STORED_LEVEL:
+        return leaves(first, last)
+    if size & (size - 1) == 0:
+        level = size.bit_length() - 1
+        found = stored(level, first >> level)
+        if found is not None:
+            return found
+    split = first + _split(size)
+    left = root_between(first, split, stored, leaves)
+    return node_hash(left, root_between(split, last, stored, leaves))
+
+
 def _split(size: int) -> int:
     """The largest power of two smaller than `size`."""
     return 1 << (size - 1).bit_length() - 1
 
 
-def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
-    """The hashes from leaf `index` up to the root; raises `IndexError` out of range."""
-    if not 0 <= index < len(leaves):
-        raise IndexError(f"leaf {index} of a tree of {len(leaves)}")
-    if len(leaves) == 1:
-        return []
-    split = _split(len(leaves))
-    if index < split:
-        return [*inclusion_proof(leaves[:split], index), root_of(leaves[split:])]
-    return [*inclusion_proof(leaves[split:], index - split), root_of(leaves[:split])]
+def inclusion_proof(subtree: Subtree, index: int, size: int) -> list[bytes]:
+    """The hashes from leaf `index` up to the root of the first `size`; raises `IndexError`."""
+    if not 0 <= index < size:
+        raise IndexError(f"leaf {index} of a tree of {size}")
+    proof: list[bytes] = []
+    first, last = 0, size
+    while last - first > 1:
+        split = first + _split(last - first)
+        if index < split:
+            proof.append(subtree(split, last))
+            last = split
+        else:
+            proof.append(subtree(first, split))
+            first = split
+    return proof[::-1]
 
 
 def verify_inclusion(
@@ -105,22 +145,23 @@ def verify_inclusion(
     return last == 0 and found == root
 
 
-def consistency_proof(leaves: Sequence[bytes], old_size: int) -> list[bytes]:
+def consistency_proof(subtree: Subtree, old_size: int, size: int) -> list[bytes]:
     """That the tree of the first `old_size` leaves is a prefix; raises `IndexError`."""
-    if not 0 < old_size <= len(leaves):
-        raise IndexError(f"size {old_size} of a tree of {len(leaves)}")
-    return _subproof(leaves, old_size, complete=True)
-
-
-def _subproof(leaves: Sequence[bytes], old_size: int, *, complete: bool) -> list[bytes]:
-    if old_size == len(leaves):
-        return [] if complete else [root_of(leaves)]
-    split = _split(len(leaves))
-    if old_size <= split:
-        rest = _subproof(leaves[:split], old_size, complete=complete)
-        return [*rest, root_of(leaves[split:])]
-    rest = _subproof(leaves[split:], old_size - split, complete=False)
-    return [*rest, root_of(leaves[:split])]
+    if not 0 < old_size <= size:
+        raise IndexError(f"size {old_size} of a tree of {size}")
+    proof: list[bytes] = []
+    first, last = 0, size
+    while last != old_size:
+        split = first + _split(last - first)
+        if old_size <= split:
+            proof.append(subtree(split, last))
+            last = split
+        else:
+            proof.append(subtree(first, split))
+            first = split
+    if first:  # else it is the old tree itself, whose root the verifier has
+        proof.append(subtree(first, last))
+    return proof[::-1]
 
 
 def verify_consistency(

@@ -1,20 +1,23 @@
 """The audit sink's decision: a message of the log → the record that is kept of it. Pure."""
 
+import base64
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Self
+from typing import Any, Self
 
-from pydantic import AwareDatetime, ConfigDict, Field
-
-from interlock.audit_sink.merkle import leaf_hash
-from interlock_contracts.base import Model
+from interlock.audit_sink.facets import Facets, facets_of, principal_of
 from interlock_contracts.event import Event, subject_id
 from interlock_contracts.subjects import parse_subject
+from interlock_contracts.table import EVENT, SERVICES
 
 LOST = "interlock.audit.lost.v1"
 """Type of the record that stands for a message which the stream no longer has."""
+
+_TYPE = re.compile(r"interlock\.[a-z]{1,32}\.v[0-9]{1,4}")
+_ID = re.compile(r"[0-9A-Z]{26}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,92 +40,84 @@ class Message:
         )
 
 
-class AuditRecord(Model):
-    """What is kept of one message. `leaf` is its hash in the Merkle tree, over all the rest.
+@dataclass(frozen=True, slots=True)
+class AuditRecord:
+    """What is kept of one message. `headers` and `data` are the message as it was, and are sealed.
 
-    `type`, `id`, `tenant` and `request_id` are there to search by, and empty where the message
-    does not say; `headers` and `data` are the message as it was.
+    The rest stays readable whatever happens to them, and so holds nothing that a person wrote:
+    `type`, `id`, `cause`, `tenant` and `request_id` (empty where the message does not say), and
+    `facets`, what it can be found by. `principal` is who asks, where the message says it itself.
     """
 
-    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
-
-    sequence: int = Field(ge=1)
+    sequence: int
     subject: str
     type: str
     id: str
+    cause: str
     tenant: str
     request_id: str
-    logged_at: AwareDatetime
+    logged_at: datetime
     headers: dict[str, str]
     data: bytes
-    leaf: bytes
+    facets: Facets = field(default_factory=dict)
+    principal: str | None = None
 
     @property
-    def stored(self) -> tuple[int, str, str, str, str, str, str, str, bytes, bytes]:
-        """The columns as they are stored: times and headers as text, the leaf before the data."""
-        return (
-            self.sequence,
-            self.subject,
-            self.type,
-            self.id,
-            self.tenant,
-            self.request_id,
-            time_text(self.logged_at),
-            headers_text(self.headers),
-            self.leaf,
-            self.data,
-        )
+    def event(self) -> str:
+        """The name of the event: `interlock.route.v1` → `route`."""
+        return self.type.split(".")[1] if _TYPE.fullmatch(self.type) else ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as JSON; `data` in base64."""
+        shown = asdict(self)
+        shown["logged_at"] = time_text(self.logged_at)
+        shown["data"] = base64.b64encode(self.data).decode()
+        return shown
 
 
 def decide(message: Message) -> AuditRecord:
     """The record of a message; every message has one, valid event or not."""
     subject = _text(message.subject)
     headers = {_text(name): _text(value) for name, value in message.headers.items()}
-    type_, id_, tenant, request_id = headers.get("ce-type", ""), headers.get("ce-id", ""), "", ""
     try:
         address = parse_subject(subject)
-    except ValueError:
-        pass  # no subject of ours: it is kept all the same
-    else:
-        tenant, request_id = address.tenant, address.request_id
-        # a bare producer sends no CloudEvents headers; its id follows from the subject
-        id_ = id_ or subject_id(address)
-        type_ = type_ or f"interlock.{address.event}.v1"
-    return _record(message, subject, headers, (type_, id_, tenant, request_id))
+    except ValueError:  # no subject of ours: it is kept all the same
+        return _record(message, subject, headers, type=_known(_TYPE, headers.get("ce-type", "")))
+    spec = EVENT.get(address.event)
+    stated = headers if spec is not None and spec.owner in SERVICES else {}
+    return _record(
+        message,
+        subject,
+        headers,
+        # What comes from outside may say anything; its type and id follow from its subject.
+        type=_known(_TYPE, stated.get("ce-type", "")) or f"interlock.{address.event}.v1",
+        id=_known(_ID, stated.get("ce-id", "")) or subject_id(address),
+        cause=_known(_ID, headers.get("ce-cause", "")),
+        tenant=address.tenant,
+        request_id=address.request_id,
+        facets=facets_of(address, message.body),
+        principal=principal_of(message.body) if address.event == "request" else None,
+    )
 
 
 def lost(sequence: int, noticed_at: datetime) -> AuditRecord:
     """The record that says: the stream has nothing at this sequence any more."""
-    message = Message("", {}, b"", sequence, noticed_at)
-    return _record(message, "", {}, (LOST, "", "", ""))
+    return _record(Message("", {}, b"", sequence, noticed_at), "", {}, type=LOST)
 
 
 def _record(
-    message: Message, subject: str, headers: dict[str, str], found: tuple[str, str, str, str]
+    message: Message, subject: str, headers: dict[str, str], type: str, **found: Any
 ) -> AuditRecord:
-    type_, id_, tenant, request_id = found
-    texts = (subject, *found, time_text(message.logged_at), headers_text(headers))
+    empty = {"id": "", "cause": "", "tenant": "", "request_id": ""}
     return AuditRecord(
         sequence=message.sequence,
         subject=subject,
-        type=type_,
-        id=id_,
-        tenant=tenant,
-        request_id=request_id,
+        type=type,
         logged_at=message.logged_at,
         headers=headers,
         data=message.body,
-        leaf=record_leaf(message.sequence, [text.encode() for text in texts], message.body),
+        **{**empty, **found},
     )
-
-
-def record_leaf(sequence: int, texts: list[bytes], data: bytes) -> bytes:
-    """The leaf hash of a record, over its columns as stored (UTF-8), the leaf itself left out.
-
-    Every part is preceded by its length in 8 bytes, so that no two records share their bytes.
-    """
-    parts = [b"interlock.audit.v1", sequence.to_bytes(8), *texts, data]
-    return leaf_hash(b"".join(len(part).to_bytes(8) + part for part in parts))
 
 
 def time_text(moment: datetime) -> str:
@@ -135,6 +130,10 @@ def headers_text(headers: Mapping[str, str]) -> str:
     return json.dumps(dict(headers), sort_keys=True, separators=(",", ":"))
 
 
+def _known(form: re.Pattern[str], text: str) -> str:
+    return text if form.fullmatch(text) else ""
+
+
 def _text(text: str) -> str:
-    """Text that can be stored: a lone surrogate, which UTF-8 cannot carry, is spelt out."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """Text that any store takes: lone surrogates and NUL are spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\x00")

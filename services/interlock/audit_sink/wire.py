@@ -1,16 +1,14 @@
 """The audit-sink's wiring: every message of the log into the store, then acknowledged."""
 
-import sqlite3
-
 import structlog
 from nats.aio.msg import Msg
 
 from interlock.audit_sink.appender import Appender
+from interlock.audit_sink.errors import DatabaseError, SequenceConflict
+from interlock.audit_sink.places import open_store
 from interlock.audit_sink.stage import Message, decide
-from interlock.audit_sink.store import AuditStore, SequenceConflict
 from interlock.runtime import telemetry
 from interlock.runtime.dead_letters import address_of
-from interlock.runtime.keyfile import load_or_create_key
 from interlock.runtime.loop import nak
 from interlock.runtime.pull import ACK, Delivery, PullConsumer
 from interlock.runtime.service import Connection, Handle
@@ -21,9 +19,7 @@ log = structlog.get_logger(__name__)
 
 async def wire(connection: Connection) -> Handle:
     """Open the store; a record is acknowledged when it is on disk."""
-    state = connection.settings.state / "audit"
-    store = AuditStore(state / "audit.sqlite", load_or_create_key(state / "key.pem"))
-    appender = Appender(store)
+    appender = Appender(open_store(connection.settings))
     connection.closing.append(appender.aclose)
 
     async def handle(message: Msg, delivery: Delivery, pull: PullConsumer) -> None:
@@ -43,7 +39,7 @@ async def wire(connection: Connection) -> Handle:
             # Never overwritten, never skipped in silence: the stream disagrees with the store.
             log.exception("audit_conflict", sequence=delivery.sequence, exc_info=error)
             how = nak(30.0)
-        except sqlite3.Error as error:
+        except DatabaseError as error:
             log.exception("audit_not_stored", sequence=delivery.sequence, exc_info=error)
             how = nak(1.0)
         name = address_of(message.subject).event

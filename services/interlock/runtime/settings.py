@@ -37,6 +37,13 @@ class Settings(BaseSettings):
         default=None, description="a Qdrant server for the index; default: embedded"
     )
     qdrant_api_key: SecretStr | None = None
+    audit_database: SecretStr | None = Field(
+        default=None, description="postgresql:// of the audit store; default: SQLite below <state>"
+    )
+    audit_keys: SecretStr | None = Field(
+        default=None,
+        description="postgresql:// of the audit store's keys; a database with other backups",
+    )
     capacity: int = Field(default=128, ge=1, le=10_000, description="messages worked on at once")
     ack_wait: float = Field(default=10.0, ge=0.5)
     max_deliver: int = Field(default=8, ge=1)

@@ -21,19 +21,24 @@ def verify(
         Path | None,
         typer.Option(help="A checkpoint kept elsewhere; shows also that no tail was cut off."),
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(help="The public key: key.pub of the installation, or PEM. Default: its own."),
+    ] = None,
+    sealed: Annotated[
+        bool, typer.Option("--sealed", help="Do not open contents; needs no secret at all.")
+    ] = False,
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Compute every hash and signature of the audit store again. Exit status 1 on findings."""
+    from interlock.audit_sink.places import open_reader, public_key
     from interlock.audit_sink.verify import verify as verify_store
-    from interlock.runtime.keyfile import load_or_create_key
 
-    folder = settings_of(state).state / "audit"
-    key = folder / "key.pem"
-    if not key.is_file():
-        raise UserError(f"there is no audit key at {key}; has the audit-sink run here?")
-    public = load_or_create_key(key).public_key()
-    report = verify_store(folder / "audit.sqlite", public, witness=_witness(checkpoint))
+    settings = settings_of(state)
+    with open_reader(settings, sealed=sealed) as store:
+        public = public_key(settings.state, key)
+        report = verify_store(store.database, public, store.keys, witness=_witness(checkpoint))
     if json_:
         print_json({"ok": report.ok, **report.model_dump(mode="json")})
     elif report.ok:

@@ -164,17 +164,15 @@ def _credentials(settings: Settings) -> Check:
 
 
 def _audit(settings: Settings) -> Check:
+    from interlock.audit_sink.errors import AuditError
+    from interlock.audit_sink.places import open_reader, public_key
     from interlock.audit_sink.verify import verify
-    from interlock.runtime.keyfile import load_or_create_key
 
-    folder = settings.state / "audit"
-    if not (folder / "key.pem").is_file():
-        return Check("audit store", False, f"none in {folder}", UP.format(state=settings.state))
     try:
-        key = load_or_create_key(folder / "key.pem").public_key()
-        report = verify(folder / "audit.sqlite", key)
-    except UserError as error:
-        return Check("audit store", False, str(error), "restore it from a copy")
+        with open_reader(settings) as store:
+            report = verify(store.database, public_key(settings.state), store.keys)
+    except (UserError, AuditError) as error:
+        return Check("audit store", False, str(error), UP.format(state=settings.state))
     found = f"{report.covered} of {report.events} records under a signature"
     if not report.ok:
         found = report.findings[0].message

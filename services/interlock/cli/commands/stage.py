@@ -157,7 +157,7 @@ async def _audit(event: Event) -> list[str]:
         message = Message.of(event)
     except ValueError as error:
         raise InvalidEvent(FailureCode.EVENT_INVALID, str(error)) from None
-    return [decide(message).model_dump_json() + "\n"]
+    return [json.dumps(decide(message).as_json(), ensure_ascii=False) + "\n"]
 
 
 def _consumes(actor: Actor, event: Event) -> bool:

@@ -6,12 +6,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+from interlock.audit_sink.database import SqliteDatabase
+from interlock.audit_sink.places import public_key, store_file
 from interlock.audit_sink.verify import Report, verify
 from interlock.cli.demo.scene import Scene
 from interlock.cli.demo.world import DidNotHappen, World, until
 from interlock.replay.verify import verify_request
 from interlock.runtime.broker.topology import stream_name
-from interlock.runtime.keyfile import load_or_create_key
 from interlock.runtime.wiring import bundles_of
 from interlock_contracts.actions import Grant
 from interlock_contracts.event import Event
@@ -59,12 +60,11 @@ async def audited(world: World, scene: Scene) -> None:
     """The audit store against its signatures; then a copy in which one byte is changed."""
     info = await world.operator.jetstream().stream_info(stream_name(world.settings.cell))
     last = info.state.last_seq
-    folder = world.settings.state / "audit"
-    key = load_or_create_key(folder / "key.pem").public_key()
+    store = store_file(world.settings.state)
     world.progress("waiting for the audit sink to have everything")
 
     async def whole() -> Report | None:
-        report = await asyncio.to_thread(verify, folder / "audit.sqlite", key)
+        report = await asyncio.to_thread(_verified, world.settings.state, store)
         return report if report.events >= last else None
 
     report = await until("the last event in the audit store", whole)
@@ -76,11 +76,11 @@ async def audited(world: World, scene: Scene) -> None:
         f"{report.covered} of {last} events under an Ed25519-signed Merkle root; "
         f"findings: {len(report.findings)}",
     )
-    copy = folder / "changed.sqlite"
-    changed = await asyncio.to_thread(_change, folder / "audit.sqlite", copy)
-    second = await asyncio.to_thread(verify, copy, key)
+    copy = store.with_name("changed.sqlite")
+    changed = await asyncio.to_thread(_change, store, copy)
+    second = await asyncio.to_thread(_verified, world.settings.state, copy)
     said = second.findings[0].message if second.findings else "nothing"
-    scene.tell("tampered", f"a copy, one refund changed from 2000 to 9000: {said}")
+    scene.tell("tampered", f"a copy, one bit of a sealed grant changed: {said}")
     scene.check(
         "one changed record is found and named",
         any(one.kind == "changed" and one.first == changed for one in second.findings),
@@ -96,11 +96,17 @@ def _change(store: Path, copy: Path) -> int:
     ):
         source.backup(target)
         target.execute("DROP TRIGGER events_no_update")
-        (sequence, data) = target.execute(
-            "SELECT sequence, data FROM events WHERE subject LIKE '%.approved.%' "
+        (sequence, payload) = target.execute(
+            "SELECT sequence, payload FROM events WHERE subject LIKE '%.approved.%' "
             "ORDER BY sequence LIMIT 1"
         ).fetchone()
-        forged = bytes(data).replace(b"2000", b"9000")
-        target.execute("UPDATE events SET data = ? WHERE sequence = ?", (forged, sequence))
+        forged = payload[:-1] + bytes([payload[-1] ^ 1])
+        target.execute("UPDATE events SET payload = ? WHERE sequence = ?", (forged, sequence))
         target.commit()
     return int(sequence)
+
+
+def _verified(state: Path, store: Path) -> Report:
+    """Check a store with nothing but the public key."""
+    with closing(SqliteDatabase(store, writable=False)) as database:
+        return verify(database, public_key(state))
