@@ -15,6 +15,7 @@ from interlock_contracts.actions import (
     Result,
     Review,
 )
+from interlock_contracts.activation import Activation, Evaluation
 from interlock_contracts.answer import DeadLetter, Retry
 from interlock_contracts.base import MAX_EVENT_BYTES, MAX_REQUEST_BYTES, TEXT_INVALID, Model
 from interlock_contracts.case import Case
@@ -141,6 +142,10 @@ def _said_twice(address: Subject, data: Model) -> Iterator[tuple[str, str, str]]
             yield "action", data.action, address.step
         case Reservation():
             yield "effect_key", data.effect_key, address.step
+        case Activation():
+            yield "number", str(data.number), address.step
+        case Evaluation():
+            yield "bundle", data.bundle.removeprefix("sha256:"), address.request_id
         case _:
             pass
     match data:

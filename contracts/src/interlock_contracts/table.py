@@ -16,6 +16,7 @@ from interlock_contracts.actions import (
     Result,
     Review,
 )
+from interlock_contracts.activation import Activation, Evaluation, ShadowVerdict
 from interlock_contracts.answer import Answer, DeadLetter, Discard, Retry
 from interlock_contracts.base import Model
 from interlock_contracts.case import Case
@@ -152,6 +153,18 @@ EVENTS: tuple[EventSpec, ...] = (
         "discard", 1, Discard, (_A.OPERATOR,), (),
         "An operator's decision that a dead letter needs nothing more.", tail="stage",
     ),
+    EventSpec(
+        "activated", 1, Activation, (_A.OPERATOR,), (),
+        "Which bundle new requests start on: by whom, why, instead of which.",
+    ),
+    EventSpec(
+        "evaluated", 1, Evaluation, (_A.OPERATOR,), (),
+        "How a bundle did on a gold set.",
+    ),
+    EventSpec(
+        "shadow", 1, ShadowVerdict, (_A.CONTRACT_VALIDATOR,), (),
+        "What the gate would have decided under another bundle; it decided nothing.",
+    ),
 )  # fmt: skip
 
 EVENT: dict[str, EventSpec] = {spec.name: spec for spec in EVENTS}
@@ -159,6 +172,18 @@ EVENT: dict[str, EventSpec] = {spec.name: spec for spec in EVENTS}
 
 WAITING: frozenset[str] = frozenset({"confirm", "review"})
 """Events the contract-validator takes again when they expire: who was asked has not decided."""
+
+FOLLOWED: frozenset[str] = frozenset({"activated"})
+"""Events that every stage with a bundle hears at once, beside its queue."""
+
+BESIDE: frozenset[str] = frozenset({"shadow"})
+"""Events that no stage decides: a replay does not bring them about again."""
+
+BUNDLED = STAGES[:4]
+"""The stages that need a bundle."""
+
+PREPARE_SUBJECT = "prepare"
+"""Request-reply `<cell>.prepare.<stage>`: an operator asks a stage to load-test a bundle."""
 
 FACT_SUBJECT = "fact"
 """Request-reply `<cell>.fact.<tenant>.<tool>`: the gate asks a read-only tool. Not on the log."""
