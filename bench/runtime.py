@@ -34,6 +34,7 @@ from interlock.runtime.settings import Settings
 from interlock.runtime.stage import Draft, Input
 from interlock.runtime.wiring import stage_handler
 from interlock_contracts.answer import Answer, AnswerStatus
+from interlock_contracts.request import Request
 
 NEXT = {
     ("request", "0"): ("route", "0"),
@@ -57,10 +58,10 @@ Run = Callable[[str, Settings, asyncio.Event, Ready], Coroutine[Any, Any, None]]
 
 
 class _NoBundles:
-    def active(self) -> Bundle:
+    def active(self, request: Request | None = None) -> Bundle:  # noqa: ARG002
         return NO_BUNDLE
 
-    def get(self, digest: str) -> Bundle:
+    async def get(self, digest: str) -> Bundle:
         assert digest
         return NO_BUNDLE
 

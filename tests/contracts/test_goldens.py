@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.contracts.goldens import EXAMPLES, golden, golden_event, wire
 
 from interlock_contracts.actions import Confirm, Grant, Review, effect_key
+from interlock_contracts.activation import NO_TENANT
 from interlock_contracts.answer import FactReply, FactRequest
 from interlock_contracts.canonical import digest
 from interlock_contracts.event import Event
@@ -82,9 +83,11 @@ def test_the_goldens_tell_one_story() -> None:
     events = {name: golden_event(name) for name in NAMES}
     ids = {event.id: name for name, event in events.items()}
     assert len(ids) == len(NAMES)
-    assert {event.subject.tenant for event in events.values()} == {"acme"}
-    assert len({event.subject.request_id for event in events.values()}) == 1
-    for name, event in events.items():
+    told = {name: event for name, event in events.items() if event.subject.tenant != NO_TENANT}
+    assert set(NAMES) - set(told) == {"activated", "evaluated"}
+    assert {event.subject.tenant for event in told.values()} == {"acme"}
+    assert len({event.subject.request_id for event in told.values()}) == 1
+    for name, event in told.items():
         assert (event.cause is None) == (name == "request")
         assert event.cause is None or event.cause in ids
     confirm, review, grant = (events[n].data for n in ("confirm", "review", "approved"))

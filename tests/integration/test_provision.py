@@ -67,7 +67,7 @@ async def test_provisioning_again_changes_nothing(fresh_broker: EmbeddedBroker) 
     async with connected(fresh_broker, PROVISIONER) as nc:
         report = await provision(nc, TOPOLOGY)
         assert (report.created, report.updated) == ([], {})
-        assert len(report.unchanged) == 1 + len(durables(TOPOLOGY))
+        assert len(report.unchanged) == 2 + len(durables(TOPOLOGY))
         config = (await call(nc, f"$JS.API.STREAM.INFO.{STREAM}"))["config"]
     assert sorted(config["subjects"]) == sorted(spec.subject("ev") for spec in EVENTS)
     assert config["max_msgs_per_subject"] == 1

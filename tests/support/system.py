@@ -118,10 +118,10 @@ async def set_ack_wait(broker: EmbeddedBroker, seconds: float) -> None:
 class OneBundle:
     """The bundle of trivial stages: none, really."""
 
-    def active(self) -> Bundle:
+    def active(self, request: Request | None = None) -> Bundle:
         return NO_BUNDLE
 
-    def get(self, digest: str) -> Bundle:
+    async def get(self, digest: str) -> Bundle:
         return NO_BUNDLE
 
 

@@ -264,27 +264,27 @@ def test_a_folder_without_a_bundle(tmp_path: Path) -> None:
     assert "bundle.yaml: cannot be read (No such file or directory)" in problems(tmp_path)
 
 
-def test_file_bundles_finds_older_ones_by_digest(folder: Path, tmp_path: Path) -> None:
+async def test_file_bundles_finds_older_ones_by_digest(folder: Path, tmp_path: Path) -> None:
     old = compile_bundle(folder)
     change(folder / "bundle.yaml", 'version: "1"', 'version: "2"')
     new = compile_bundle(folder)
     bundles = FileBundles(new, tmp_path)
     assert bundles.active() is new
-    assert bundles.get(new.digest) is new
+    assert await bundles.get(new.digest) is new
     with pytest.raises(BundleUnknown) as unknown:
-        bundles.get(old.digest)
+        await bundles.get(old.digest)
     assert unknown.value.digest == old.digest
     write_bundle(old, bundle_file(tmp_path, old.digest))
-    assert bundles.get(old.digest) == old
+    assert await bundles.get(old.digest) == old
     with pytest.raises(BundleUnknown):
-        FileBundles(new).get(old.digest)
+        await FileBundles(new).get(old.digest)
 
 
-def test_file_bundles_refuses_a_file_with_another_bundles_name(
+async def test_file_bundles_refuses_a_file_with_another_bundles_name(
     folder: Path, tmp_path: Path
 ) -> None:
     active = compile_bundle(folder)
     wanted = Bundle(name="other", version="1").digest
     write_bundle(active, bundle_file(tmp_path, wanted))
     with pytest.raises(BundleError, match="holds sha256:"):
-        FileBundles(active, tmp_path).get(wanted)
+        await FileBundles(active, tmp_path).get(wanted)

@@ -14,16 +14,17 @@ from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input
 from interlock_contracts.answer import Answer, DeadLetter, Retry
 from interlock_contracts.event import Event
+from interlock_contracts.request import Request
 from interlock_contracts.subjects import Subject
 
 BUNDLE = Bundle(name="test", version="1")
 
 
 class OneBundle:
-    def active(self) -> Bundle:
+    def active(self, request: Request | None = None) -> Bundle:
         return BUNDLE
 
-    def get(self, digest: str) -> Bundle:
+    async def get(self, digest: str) -> Bundle:
         assert digest
         return BUNDLE
 

@@ -26,6 +26,7 @@ from interlock_contracts.actions import Effect, Grant, Result
 from interlock_contracts.answer import FactReply
 from interlock_contracts.event import Event
 from interlock_contracts.proposal import ToolCall
+from interlock_contracts.request import Request
 from interlock_contracts.subjects import Subject
 
 ORDERS = ("A-1001", "A-1002", "A-1003")
@@ -45,10 +46,10 @@ def run(work: Coroutine[Any, Any, OutcomeT]) -> OutcomeT:
 
 
 class OneBundle:
-    def active(self) -> Bundle:
+    def active(self, request: Request | None = None) -> Bundle:
         return JOINED
 
-    def get(self, digest: str) -> Bundle:
+    async def get(self, digest: str) -> Bundle:
         return JOINED
 
 

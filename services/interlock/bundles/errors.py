@@ -18,5 +18,9 @@ class BundleUnknown(Exception):
     """No bundle with this digest is at hand here (yet)."""
 
     def __init__(self, digest: str) -> None:
-        super().__init__(f"no bundle {digest} here: put its file into the bundle folder")
+        super().__init__(f"no bundle {digest} here: `interlock bundle push` stores one")
         self.digest = digest
+
+
+class BundleRefused(Exception):
+    """A stored bundle that must not be used: altered, or not signed by a trusted key."""

@@ -239,9 +239,12 @@ PreparedT = TypeVar("PreparedT")
 
 
 class Prepared(Generic[PreparedT]):
-    """Something costly made of a bundle (a classifier, parsed policies), kept by digest."""
+    """Something costly made of a bundle (a classifier, parsed policies), kept by digest.
 
-    def __init__(self, build: Callable[[Bundle], PreparedT], keep: int = 4) -> None:
+    The `keep` that were used last are kept: a bundle that is rolled back to is still warm.
+    """
+
+    def __init__(self, build: Callable[[Bundle], PreparedT], keep: int = 8) -> None:
         self._build = build
         self._keep = keep
         self._made: OrderedDict[str, PreparedT] = OrderedDict()
@@ -253,4 +256,6 @@ class Prepared(Generic[PreparedT]):
             made = self._made[bundle.digest] = self._build(bundle)
             if len(self._made) > self._keep:
                 self._made.popitem(last=False)
+        elif len(self._made) > 1:
+            self._made.move_to_end(bundle.digest)
         return made

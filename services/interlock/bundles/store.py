@@ -1,10 +1,14 @@
-"""Bundles from files: the active one, and older ones that requests in flight still need."""
+"""Bundles from files, for pipes, evals and replays of files.
+
+Services take theirs from the broker: `interlock.runtime.bundles`.
+"""
 
 from pathlib import Path
 
 from interlock.bundles.compile import compile_bundle
 from interlock.bundles.errors import BundleError, BundleUnknown
 from interlock.bundles.model import Bundle
+from interlock_contracts.request import Request
 
 
 def bundle_file(folder: Path, digest: str) -> Path:
@@ -24,11 +28,11 @@ class FileBundles:
         self._folder = folder
         self._known = {active.digest: active}
 
-    def active(self) -> Bundle:
+    def active(self, request: Request | None = None) -> Bundle:  # noqa: ARG002  # a folder has one
         """The bundle new requests start on."""
         return self._active
 
-    def get(self, digest: str) -> Bundle:
+    async def get(self, digest: str) -> Bundle:
         """The bundle with this digest.
 
         Raises:

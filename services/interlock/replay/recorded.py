@@ -8,7 +8,7 @@ Where the record of each effect is: a search in the `context` event, a model's r
 from collections.abc import Sequence
 from typing import Any
 
-from interlock.bundles.errors import BundleUnknown
+from interlock.bundles.errors import BundleError, BundleRefused, BundleUnknown
 from interlock.bundles.model import Bundle
 from interlock.contract_validator import stage as validator
 from interlock.generator import stage as generator
@@ -27,6 +27,7 @@ from interlock_contracts.answer import Answer, FactReply
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode
+from interlock_contracts.request import Request
 from interlock_contracts.subjects import Subject
 from interlock_contracts.table import Actor
 
@@ -44,19 +45,28 @@ class PinnedBundles:
     def __init__(self, bundles: Bundles, log: MemoryLog) -> None:
         self._bundles = bundles
         self._digest = next(filter(None, map(_bundle_of, log.entries)), None)
+        self._pinned: Bundle | None = None
+        self._missing = ""
 
-    def active(self) -> Bundle:
-        """The bundle the router took, if anything on the log says which."""
+    async def pin(self) -> None:
+        """Find the bundle the router took, if anything on the log says which."""
+        if self._digest is not None:
+            try:
+                self._pinned = await self._bundles.get(self._digest)
+            except (BundleUnknown, BundleError, BundleRefused) as error:
+                self._missing = str(error)
+
+    def active(self, request: Request | None = None) -> Bundle:
+        """The bundle the router took; raises `RetryLater` where it is not at hand."""
         if self._digest is None:
-            return self._bundles.active()
-        try:
-            return self.get(self._digest)
-        except BundleUnknown as error:
-            raise RetryLater(FailureCode.BUNDLE_UNKNOWN, str(error)) from None
+            return self._bundles.active(request)
+        if self._pinned is None:
+            raise RetryLater(FailureCode.BUNDLE_UNKNOWN, self._missing)
+        return self._pinned
 
-    def get(self, digest: str) -> Bundle:
+    async def get(self, digest: str) -> Bundle:
         """The bundle with this digest."""
-        return self._bundles.get(digest)
+        return await self._bundles.get(digest)
 
 
 def recorded_stage(actor: Actor, log: MemoryLog) -> Decide:

@@ -28,7 +28,7 @@ from interlock_contracts.canonical import digest
 from interlock_contracts.event import Event, InvalidEvent
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.subjects import Subject
-from interlock_contracts.table import SERVICES, STAGES, Actor, consumed_by
+from interlock_contracts.table import BESIDE, SERVICES, STAGES, Actor, consumed_by
 
 OF_THE_WORLD = frozenset(
     {
@@ -51,7 +51,10 @@ async def verify_request(events: Sequence[Entry], bundles: Bundles) -> Verificat
     `events` are all that the log holds of it, in order; `bundles` knows the bundles it pinned.
     Never raises for what the events say: what cannot be run is a divergence.
     """
-    check = _Check(MemoryLog(events), bundles)
+    log = MemoryLog(events)
+    pinned = PinnedBundles(bundles, log)
+    await pinned.pin()
+    check = _Check(log, pinned)
     for entry in check.log.entries:
         for actor, stage in _consumers(entry):
             if isinstance(entry, Unreadable):
@@ -73,7 +76,7 @@ class _Check:
     """What is known so far. `claimed` are the subjects that somebody accounts for."""
 
     log: MemoryLog
-    bundles: Bundles
+    bundles: PinnedBundles
     reproduced: set[str] = field(default_factory=set)
     accepted: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
@@ -115,7 +118,7 @@ class _Check:
         for entry in self.log.entries:
             if not isinstance(entry, Event) or str(entry.subject) in self.claimed:
                 continue
-            if entry.spec.owner not in SERVICES:
+            if entry.spec.owner not in SERVICES or entry.spec.name in BESIDE:
                 continue
             if isinstance(entry.data, Reservation) and self._granted(entry.subject, entry.data):
                 self.accepted.add(str(entry.subject))
@@ -244,9 +247,7 @@ class _Check:
     def _decider(self, actor: Actor, stage: str, cell: str) -> Decider:
         if stage not in self._deciders:
             decide: Decide = recorded_stage(actor, self.log)
-            bundles = (
-                None if actor is Actor.TOOL_EXECUTOR else PinnedBundles(self.bundles, self.log)
-            )
+            bundles = None if actor is Actor.TOOL_EXECUTOR else self.bundles
             self._deciders[stage] = Decider(stage, decide, cell=cell, bundles=bundles, log=self.log)
         return self._deciders[stage]
 

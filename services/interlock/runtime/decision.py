@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from interlock.bundles.errors import BundleUnknown
+from interlock.bundles.errors import BundleError, BundleRefused, BundleUnknown
 from interlock.bundles.model import NO_BUNDLE, Bundle
 from interlock.runtime.errors import NeverRetry, RetryLater, SlowDown
 from interlock.runtime.stage import Bundles, Decide, Draft, Input, Log
@@ -138,7 +138,7 @@ class Decider:
             return Input(event, NO_BUNDLE, now)
         data = event.data
         if isinstance(data, Request):
-            bundle = self._bundles.active()
+            bundle = self._bundles.active(data)
             patience = timedelta(milliseconds=bundle.limits.budget.deadline_ms)
             case = Case(
                 request=data,
@@ -155,7 +155,7 @@ class Decider:
             )
         if attempt > known.attempt:
             known = known.model_copy(update={"attempt": attempt, "deadline": None})
-        return Input(event, self._get(known.bundle), now, known)
+        return Input(event, await self._get(known.bundle), now, known)
 
     async def _case_of_step(self, address: Subject) -> Case | None:
         """The case of the verdict that an event from outside answers."""
@@ -163,11 +163,11 @@ class Decider:
         verdict = await self._log.read("verdict", address.tenant, address.request_id, step)
         return None if verdict is None else verdict.case
 
-    def _get(self, digest: str) -> Bundle:
+    async def _get(self, digest: str) -> Bundle:
         assert self._bundles is not None
         try:
-            return self._bundles.get(digest)
-        except BundleUnknown as error:
+            return await self._bundles.get(digest)
+        except (BundleUnknown, BundleError, BundleRefused) as error:
             raise RetryLater(FailureCode.BUNDLE_UNKNOWN, str(error)) from None
 
     async def _original(self, event: Event, order: Retry) -> Event:

@@ -50,7 +50,6 @@ class JetStreamLog:
         self.cell = cell
         self._client = client
         self._timeout = timeout
-        self._get = f"$JS.API.STREAM.MSG.GET.{stream_name(cell)}"
 
     async def read(
         self, event: str, tenant: str, request_id: str, step: str, tail: str | None = None
@@ -77,18 +76,28 @@ class JetStreamLog:
 
     async def fetch(self, query: dict[str, Any]) -> StoredMessage | None:
         """One `STREAM.MSG.GET`; None when there is no such message."""
-        try:
-            reply = await self._client.request(
-                self._get, json.dumps(query).encode(), timeout=self._timeout
-            )
-        except nats.errors.Error as failed:
-            raise RetryLater(
-                FailureCode.STAGE_FAILED, f"the log did not answer: {type(failed).__name__}"
-            ) from failed
-        answer = json.loads(reply.data)
-        error = answer.get("error")
-        if error is None:
-            return StoredMessage(answer["message"])
-        if error.get("err_code") == _NOT_FOUND or error.get("code") == 404:
-            return None
-        raise RetryLater(FailureCode.STAGE_FAILED, f"the log: {error.get('description')}")
+        return await stored(self._client, stream_name(self.cell), query, self._timeout)
+
+
+async def stored(
+    client: Client,
+    stream: str,
+    query: dict[str, Any],
+    timeout: float = 5.0,  # noqa: ASYNC109  # the library's, per request
+) -> StoredMessage | None:
+    """One message of a stream, by `STREAM.MSG.GET`; None when there is no such message."""
+    try:
+        reply = await client.request(
+            f"$JS.API.STREAM.MSG.GET.{stream}", json.dumps(query).encode(), timeout=timeout
+        )
+    except nats.errors.Error as failed:
+        raise RetryLater(
+            FailureCode.STAGE_FAILED, f"the log did not answer: {type(failed).__name__}"
+        ) from failed
+    answer = json.loads(reply.data)
+    error = answer.get("error")
+    if error is None:
+        return StoredMessage(answer["message"])
+    if error.get("err_code") == _NOT_FOUND or error.get("code") == 404:
+        return None
+    raise RetryLater(FailureCode.STAGE_FAILED, f"the log: {error.get('description')}")

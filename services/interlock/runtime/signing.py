@@ -1,4 +1,4 @@
-"""Ed25519 signatures on grants: the contract-validator signs, executors verify."""
+"""Ed25519 signatures: the contract-validator's on grants, an operator's on bundles."""
 
 import base64
 import binascii
@@ -70,12 +70,15 @@ class SigningKey:
     def sign(self, grant: Grant) -> Grant:
         """The grant with this key's id and its signature."""
         named = grant.model_copy(update={"key_id": self.key_id})
-        signature = base64.b64encode(self._key.sign(named.signed_bytes())).decode()
-        return named.model_copy(update={"signature": signature})
+        return named.model_copy(update={"signature": self.signature(named.signed_bytes())})
+
+    def signature(self, signed: bytes) -> str:
+        """The signature over these bytes, as base64."""
+        return base64.b64encode(self._key.sign(signed)).decode()
 
 
 class Verifier:
-    """Checks grants against the public keys that are trusted now; several while they rotate."""
+    """Checks signatures by the public keys that are trusted now; several while they rotate."""
 
     def __init__(self, keys: Iterable[bytes], *, epoch: int = 0) -> None:
         """`keys` are raw public keys of 32 bytes; grants of an epoch before `epoch` are void."""
@@ -94,7 +97,7 @@ class Verifier:
             GrantInvalid: grant_invalid for anything forged, altered or meant for another tool
                 or tenant; grant_expired for a good one that is too old.
         """
-        if not self._signed(grant):
+        if not self.signed(grant.key_id, grant.signature, grant.signed_bytes()):
             raise GrantInvalid(FailureCode.GRANT_INVALID, "the signature does not fit the grant")
         if grant.tool != tool or grant.tenant != tenant:
             raise GrantInvalid(
@@ -108,16 +111,17 @@ class Verifier:
         if now >= grant.expires_at:
             raise GrantInvalid(FailureCode.GRANT_EXPIRED, f"expired at {grant.expires_at}")
 
-    def _signed(self, grant: Grant) -> bool:
-        key = self._keys.get(grant.key_id)
+    def signed(self, key_id: str, signature: str, signed: bytes) -> bool:
+        """Whether a trusted key of this name signed these bytes."""
+        key = self._keys.get(key_id)
         if key is None:
             return False
         try:
-            signature = base64.b64decode(grant.signature, validate=True)
+            given = base64.b64decode(signature, validate=True)
             # Base64 has spare bits: only the one canonical spelling of a signature counts.
-            if base64.b64encode(signature).decode() != grant.signature:
+            if base64.b64encode(given).decode() != signature:
                 return False
-            key.verify(signature, grant.signed_bytes())
+            key.verify(given, signed)
         except (binascii.Error, ValueError, InvalidSignature):
             return False
         return True

@@ -9,6 +9,7 @@ from interlock.bundles.model import Bundle
 from interlock_contracts.base import Model
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
+from interlock_contracts.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,16 @@ class Log(Protocol):
 
 
 class Bundles(Protocol):
-    """Where bundles come from."""
+    """Where bundles come from: the broker (`interlock.runtime.bundles`), or files."""
 
-    def active(self) -> Bundle:
-        """The bundle new requests start on."""
+    def active(self, request: Request | None = None) -> Bundle:
+        """The bundle this request starts on; without one, that which most requests start on."""
 
-    def get(self, digest: str) -> Bundle:
-        """The bundle with this digest; raises `RetryLater` (bundle_unknown)."""
+    async def get(self, digest: str) -> Bundle:
+        """The bundle with this digest.
+
+        Raises:
+            BundleUnknown: there is none.
+            BundleError: it does not compile, or does not work here.
+            BundleRefused: it is altered, or not signed by a trusted key.
+        """

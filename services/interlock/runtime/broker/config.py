@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from interlock.runtime.broker.credentials import ensure_credentials
-from interlock.runtime.broker.permissions import User, barrier_subject, users
+from interlock.runtime.broker.permissions import User, barrier_subject, covers, users
 from interlock.runtime.broker.topology import LIVE, Topology
 from interlock_contracts.base import MAX_EVENT_BYTES
+from interlock_contracts.table import PREPARE_SUBJECT
 
 LOG_ACCOUNT = "log"
 """The account that holds the streams; every user but the provisioner has one of its own."""
@@ -100,18 +101,24 @@ def _account(user: User, members: tuple[User, ...], keys: Mapping[str, str]) -> 
         for subject in user.subscribe
     ]
     imports.append({**_import("service", VOID_ACCOUNT, f"{VOID_ACCOUNT}.>"), "to": "$JS.API.>"})
-    if user.asks:
-        imports += [
-            _import("service", other.name, subject)
-            for other in members
-            for subject in other.answers
-        ]
-    asking = [other.name for other in members if other.asks]
-    return {
-        "users": [_user(user, keys)],
-        "imports": imports,
-        "exports": [{"service": subject, "accounts": asking} for subject in user.answers],
-    }
+    imports += [
+        _import("service", other.name, subject)
+        for other in members
+        for subject in other.answers
+        if _asks(user, subject)
+    ]
+    exports: list[dict[str, Any]] = []
+    for subject in user.answers:
+        asking = [other.name for other in members if _asks(other, subject)]
+        export: dict[str, Any] = {"service": subject, "accounts": asking}
+        if subject.split(".")[1] == PREPARE_SUBJECT:  # every instance answers, not only the first
+            export["response_type"] = "stream"
+        exports.append(export)
+    return {"users": [_user(user, keys)], "imports": imports, "exports": exports}
+
+
+def _asks(user: User, answered: str) -> bool:
+    return any(covers(asked, answered) for asked in user.asks)
 
 
 def _import(kind: str, account: str, subject: str) -> dict[str, Any]:

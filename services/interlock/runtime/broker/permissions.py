@@ -14,14 +14,19 @@ from interlock.runtime.broker.topology import (
     REPLAY_CELL,
     Durable,
     Topology,
+    bundle_stream,
+    bundle_subject,
     durables,
     executor_user,
     stream_name,
 )
 from interlock_contracts.table import (
+    BUNDLED,
     EVENT,
     EVENTS,
     FACT_SUBJECT,
+    FOLLOWED,
+    PREPARE_SUBJECT,
     STAGES,
     Actor,
     EventSpec,
@@ -38,8 +43,9 @@ class User:
     """One user of the broker.
 
     `publish` and `subscribe` are the only subjects it may use beside its own inbox, all of them
-    in the log's account. `asks` and `answers` are request-reply subjects between a user and the
-    executors, not on the log. The `trusted` provisioner lives in the log's account itself.
+    in the log's account. `asks` and `answers` are request-reply subjects between two users (the
+    gate and the executors, the operator and the stages), not on the log. The `trusted`
+    provisioner lives in the log's account itself.
     """
 
     name: str
@@ -53,6 +59,13 @@ class User:
     def inbox(self) -> str:
         """The prefix of its inboxes."""
         return inbox_prefix(self.name)
+
+
+def covers(asked: str, answered: str) -> bool:
+    """Whether who may ask on the subject filter `asked` reaches who answers on `answered`."""
+    pairs = zip(asked.split("."), answered.split("."), strict=False)
+    same_length = asked.count(".") == answered.count(".")
+    return same_length and all(ours in ("*", theirs) for ours, theirs in pairs)
 
 
 def inbox_prefix(user: str) -> str:
@@ -127,19 +140,23 @@ def _facts(cell: str, tools: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _stage(topology: Topology, durable: Durable, actor: Actor) -> User:
+    cell = topology.cell
     executes = actor is Actor.TOOL_EXECUTOR
+    bundled = actor in BUNDLED
     tools = (topology.tools or ("*",)) if executes else ("*",)
     gate = actor is Actor.CONTRACT_VALIDATOR
     return User(
         actor.value,
         (
-            *_outputs(topology.cell, actor, actor.value, tools),
+            *_outputs(cell, actor, actor.value, tools),
             *_consuming(topology.stream, durable.name),
             *(_consuming(topology.stream, EXPIRY) if gate else ()),
             _read_all(topology.stream),
+            *((_read_all(bundle_stream(cell)),) if bundled else ()),
         ),
-        asks=_facts(topology.cell, ("*",)) if gate else (),
-        answers=_facts(topology.cell, tools) if executes else (),
+        subscribe=tuple(EVENT[name].subject(cell) for name in sorted(FOLLOWED)) if bundled else (),
+        asks=_facts(cell, ("*",)) if gate else (),
+        answers=_facts(cell, tools) if executes else (f"{cell}.{PREPARE_SUBJECT}.{actor}",),
     )
 
 
@@ -180,18 +197,24 @@ def _outsider(topology: Topology, actor: Actor, tenant: str) -> User:
 
 
 def _operator(topology: Topology) -> User:
-    """Reads the log and the state of streams and consumers; orders retries and discards."""
-    stream = topology.stream
+    """Reads the log and the state of streams and consumers; orders retries and discards.
+
+    It alone stores bundles, has them load-tested, and says which one is active.
+    """
+    cell, stream = topology.cell, topology.stream
     return User(
         Actor.OPERATOR.value,
         (
-            *(spec.subject(topology.cell) for spec in published_by(Actor.OPERATOR)),
+            *(spec.subject(cell) for spec in published_by(Actor.OPERATOR)),
             _read_all(stream),
+            bundle_subject(cell),
+            _read_all(bundle_stream(cell)),
             f"$JS.API.STREAM.INFO.{stream}",
             f"$JS.API.CONSUMER.LIST.{stream}",
             f"$JS.API.CONSUMER.INFO.{stream}.*",
         ),
-        subscribe=tuple(spec.subject(topology.cell) for spec in EVENTS),
+        subscribe=tuple(spec.subject(cell) for spec in EVENTS),
+        asks=(f"{cell}.{PREPARE_SUBJECT}.*",),
     )
 
 
@@ -204,5 +227,6 @@ def _replay(topology: Topology) -> User:
             *(spec.subject(REPLAY_CELL) for spec in EVENTS),
             *(_read_all(stream) for stream in (topology.stream, own)),
             *(f"$JS.API.STREAM.INFO.{stream}" for stream in (topology.stream, own)),
+            _read_all(bundle_stream(topology.cell)),
         ),
     )

@@ -11,7 +11,14 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from interlock.runtime.broker.topology import LIVE, Durable, Topology, durables
+from interlock.runtime.broker.topology import (
+    LIVE,
+    Durable,
+    Topology,
+    bundle_stream,
+    bundle_subject,
+    durables,
+)
 from interlock.runtime.errors import UserError
 from interlock_contracts.base import MAX_EVENT_BYTES
 from interlock_contracts.table import EVENTS
@@ -63,7 +70,7 @@ async def provision(
     stream: StreamSettings | None = None,
     consumer: ConsumerSettings | None = None,
 ) -> Report:
-    """Make the cell's stream and its durables what they should be. Idempotent.
+    """Make the cell's two streams and its durables what they should be. Idempotent.
 
     `nc` is connected as the provisioner.
 
@@ -72,7 +79,9 @@ async def provision(
             refused; nothing was overwritten.
     """
     report = Report()
-    await _stream(nc, stream_config(topology, stream or StreamSettings()), report)
+    settings = stream or StreamSettings()
+    for config in (stream_config(topology, settings), bundle_config(topology, settings)):
+        await _stream(nc, config, report)
     for durable in durables(topology):
         config = consumer_config(durable, consumer or ConsumerSettings())
         await _consumer(nc, topology.stream, config, report)
@@ -100,6 +109,19 @@ def stream_config(topology: Topology, settings: StreamSettings) -> dict[str, Any
         "allow_atomic": True,
         "allow_rollup_hdrs": False,
         "allow_msg_ttl": False,
+    }
+
+
+def bundle_config(topology: Topology, settings: StreamSettings) -> dict[str, Any]:
+    """The stream of the bundles: as write-once as the log, and nothing in it is ever deleted."""
+    return stream_config(topology, settings) | {
+        "name": bundle_stream(topology.cell),
+        "subjects": [bundle_subject(topology.cell)],
+        "max_bytes": -1,
+        "republish": None,
+        "allow_atomic": False,
+        "deny_delete": True,
+        "deny_purge": True,
     }
 
 
@@ -180,7 +202,7 @@ def _changes(
 
 def _unset(value: Any) -> Any:
     """What an absent field means: the broker leaves out what is false, zero or empty."""
-    return type(value)()
+    return None if value is None else type(value)()
 
 
 async def _api(nc: Client, call: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:

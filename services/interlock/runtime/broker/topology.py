@@ -22,6 +22,16 @@ def stream_name(cell: str) -> str:
     return cell.upper()
 
 
+def bundle_stream(cell: str) -> str:
+    """The JetStream stream that holds the bundles of `cell`."""
+    return f"{stream_name(cell)}_BUNDLES"
+
+
+def bundle_subject(cell: str, digest: str = "*") -> str:
+    """Where the bundle with this digest is stored; by default the filter for all of them."""
+    return f"bundles.{cell}.{digest.removeprefix('sha256:')}"
+
+
 @dataclass(frozen=True, slots=True)
 class Topology:
     """The inputs of everything that is derived from the event table.
