@@ -8,20 +8,25 @@ too little of the question is left out, and if nothing is left the model abstain
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import zip_longest
 
-from interlock.generator.models.extractive.words import stems
+from interlock.generator.models.extractive.figures import HOW, fit, wanted
+from interlock.generator.models.extractive.words import asked_stems, related, stems
 from interlock_contracts.retrieval import Chunk
 
-MIN_COVERAGE = 0.4
-"""A best sentence that covers less of the question than this supports no answer."""
+MIN_COVERAGE = {1: 0.5, 2: 0.6, 3: 0.5}
+"""A best sentence that covers less of a question of so many terms supports no answer. The fewer
+terms, the more each of them is what the question is about."""
 
-KEEP_RATIO = 0.6
+MIN_COVERAGE_OF_MANY = 0.4
+
+KEEP_RATIO = 0.7
 """A further sentence must score at least this share of the best one."""
 
-OTHER_CHUNK_RATIO = 0.8
+OTHER_CHUNK_RATIO = 0.85
 """The same for a sentence of another chunk than the best one's: it repeats words more often
 than it adds something."""
 
@@ -30,6 +35,17 @@ MAX_CHUNKS = 2
 _MAX_SENTENCE_CHARS = 600
 _TITLE_WEIGHT = 0.5
 """A term that only the title or heading above a sentence has counts half."""
+
+_RELATED_WEIGHT = 0.8
+"""So does a word that means about the same count less than the word itself."""
+
+_LEAD_SHARE = 0.9
+"""What the first sentence covers at least under a heading that is about all of the question."""
+
+_LEAD_BONUS = 1.05
+_SUBJECT_BONUS = 1.1
+
+_ADDRESSED_BONUS = 1.15
 
 # A line with words, and the lines that go on with it. Anchored and possessive: linear time.
 _BLOCK = re.compile(
@@ -41,18 +57,25 @@ _RULE = re.compile(r"[\s|:\-=*_]*")
 _END = re.compile(
     r"""(?<!\be\.g)(?<!\bi\.e)(?<!\bNo)(?<!\bSt)[.!?]["')\]]*(?=\s+["'(\[]*[A-Z0-9])"""
 )
-_HOW = re.compile(r"(?i)\bhow (?:many|much|long|old|far|soon|often|big|fast)\b")
-_QUANTITY = re.compile(rf"{_HOW.pattern}|\b(?:when|costs?|prices?)\b")
+_FIRST_PERSON = re.compile(r"(?i)\b(?:i|my|we|our)\b")
+_ADDRESSED = re.compile(r"(?i)\b(?:you|your)\b")
+_CODE = re.compile(r"(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{2,}")
+"""A name of letters and digits (E22): nothing without it answers a question about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """One sentence of a chunk: `quote` verbatim, `text` readable, with its stems."""
+    """One sentence of a chunk: `quote` verbatim, `text` readable, with its stems.
+
+    `leads` says that it is the first one under its heading; `subject` are its first words.
+    """
 
     quote: str
     text: str
     stems: frozenset[str]
     heading: frozenset[str]
+    leads: bool = False
+    subject: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +94,33 @@ def sentences(text: str) -> tuple[Sentence, ...]:
 
 def _sentences(text: str) -> Iterator[Sentence]:
     heading: frozenset[str] = frozenset()
-    for block in _BLOCK.finditer(text):
+    leads = True
+    blocks = list(_BLOCK.finditer(text))
+    for block, after in zip_longest(blocks, blocks[1:]):
         titled = _HEADING.match(block.group())
         if titled:
             # A heading ends with its line, whatever follows without a blank one.
-            heading = frozenset(stems(titled.group(1)))
+            heading, leads = frozenset(stems(titled.group(1))), True
             start = block.start() + titled.end()
-        elif _RULE.fullmatch(block.group()):
+        elif _RULE.fullmatch(block.group()) or (
+            after is not None and _heads_a_table(block.group(), after.group())
+        ):
             continue
         else:
             marker = _MARKER.match(block.group())
             start = block.start() + (marker.end() if marker else 0)
         for quote in _split(text[start : block.end()]):
             readable = _readable(quote)
-            found = frozenset(stems(readable))
+            found = stems(readable)
             if found and len(quote) <= _MAX_SENTENCE_CHARS:
-                yield Sentence(quote, readable, found, heading)
+                subject = frozenset(found[:2])
+                yield Sentence(quote, readable, frozenset(found), heading, leads, subject)
+                leads = False
+
+
+def _heads_a_table(block: str, after: str) -> bool:
+    """Whether a line names the columns of a table: a rule of bars and dashes follows it."""
+    return block.lstrip().startswith("|") and "--" in after and bool(_RULE.fullmatch(after))
 
 
 def _split(block: str) -> Iterator[str]:
@@ -116,69 +150,137 @@ def support(
     if not asked or not chunks:
         return []
     read = [(chunk, sentences(chunk.text)) for chunk in chunks]
-    frequency = Counter(stem for _, found in read for one in found for stem in one.stems)
-    total = sum(len(found) for _, found in read)
-    weights = {t: w * math.log(1 + total / (frequency[t] or 1)) for t, w in asked.items()}
-    whole = sum(weights.values())
-    best_chunk = max(chunk.score for chunk in chunks)
-    quantity = bool(_QUANTITY.search(question))
-    scored: list[tuple[float, int, int, float]] = []
-    for at, (chunk, found) in enumerate(read):
-        rank = 0.7 + 0.3 * chunk.score / best_chunk if best_chunk > 0 else 1.0
-        title = frozenset(stems(chunk.title))
-        for position, one in enumerate(found):
-            covered = _covered(one, title, weights) / whole
-            bonus = 1.15 if quantity and any(c.isdigit() for c in one.text) else 1.0
-            if covered >= MIN_COVERAGE * KEEP_RATIO and not _says(refused, one.text):
-                scored.append((covered * bonus * rank, at, position, covered))
-    scored.sort(key=lambda row: (-row[0], row[1], row[2]))
-    if not scored or scored[0][3] < MIN_COVERAGE:
+    weights = _weights(asked, [one for _, found in read for one in found])
+    # A follow-up is about its own words; the turn before only says in which respect.
+    own = {term: weight for term, weight in weights.items() if asked[term] == 1.0}
+    scored = _scored(question, weights, _telling(own, read), read, refused)
+    needed = MIN_COVERAGE.get(len(weights), MIN_COVERAGE_OF_MANY)
+    if not scored or scored[0].covered < needed:
         return []
     return [
         Support(read[at][0].handle, read[at][1][position]) for at, position in _choose(scored, read)
     ]
 
 
+Read = Sequence[tuple[Chunk, tuple[Sentence, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A sentence by its place (`at` is the chunk's), with what it covers and what it scores."""
+
+    score: float
+    at: int
+    position: int
+    covered: float
+
+
 def _question(question: str, earlier: str) -> dict[str, float]:
-    asked = dict.fromkeys(stems(_HOW.sub(" ", question)), 1.0)
-    if len(asked) < 3:
-        asked = dict.fromkeys(stems(earlier), 0.5) | asked
+    asked = dict.fromkeys(asked_stems(HOW.sub(" ", question)), 1.0)
+    if len(asked) < 3 and earlier:
+        asked = dict.fromkeys(asked_stems(HOW.sub(" ", earlier)), 0.5) | asked
     return asked
 
 
-def _covered(one: Sentence, title: frozenset[str], weights: dict[str, float]) -> float:
-    own = sum(weight for term, weight in weights.items() if term in one.stems)
-    if not own:
-        return 0.0
-    above = sum(
-        weight
-        for term, weight in weights.items()
-        if term not in one.stems and (term in one.heading or term in title)
-    )
-    return own + _TITLE_WEIGHT * above
+def _weights(asked: Mapping[str, float], found: Sequence[Sentence]) -> dict[str, float]:
+    """What each term of the question weighs; the terms together weigh one."""
+    frequency = Counter(stem for one in found for stem in one.stems)
+    raw: dict[str, float] = {}
+    for term, weight in asked.items():
+        often = max(frequency[word] for word in (term, *related(term)))
+        own = 2.0 if _CODE.fullmatch(term) else 1.0
+        raw[term] = own * weight * math.log(1 + len(found) / (often or 1))
+    whole = sum(raw.values()) or 1.0
+    return {term: weight / whole for term, weight in raw.items()}
+
+
+def _scored(
+    question: str,
+    weights: Mapping[str, float],
+    telling: Set[str],
+    read: Read,
+    refused: Sequence[re.Pattern[str]],
+) -> list[_Scored]:
+    """The sentences that could be said, best first: each has one of the `telling` terms."""
+    best_chunk = max(chunk.score for chunk, _ in read)
+    figure = wanted(question)
+    about_me = bool(_FIRST_PERSON.search(question))
+    codes = {term for term in weights if _CODE.fullmatch(term)}
+    scored: list[_Scored] = []
+    for at, (chunk, found) in enumerate(read):
+        rank = 0.7 + 0.3 * chunk.score / best_chunk if best_chunk > 0 else 1.0
+        title = frozenset(stems(chunk.title))
+        for position, one in enumerate(found):
+            covered = _covered(one, title, weights)
+            near = one.stems | one.heading | title
+            if not covered or not codes <= near or not any(_has(near, term) for term in telling):
+                continue
+            if _says(refused, one.text):
+                continue
+            if one.leads and all(term in (one.heading or title) for term in weights):
+                covered = max(covered, _LEAD_SHARE)
+            score = covered * rank * (_LEAD_BONUS if one.leads else 1.0)
+            if not one.subject.isdisjoint(weights):
+                score *= _SUBJECT_BONUS
+            if figure is not None:
+                score *= fit(figure, one.text)
+            if about_me and _ADDRESSED.search(one.text):
+                score *= _ADDRESSED_BONUS
+            scored.append(_Scored(score, at, position, covered))
+    return sorted(scored, key=lambda row: (-row.score, row.at, row.position))
+
+
+def _telling(weights: Mapping[str, float], read: Read) -> set[str]:
+    """The terms that tell most of the question, of those that the sources have at all.
+
+    A sentence without any of them is beside the point: another one of the sources has them.
+    """
+    said = frozenset().union(*(one.stems for _, found in read for one in found))
+    known = {term: weight for term, weight in weights.items() if _has(said, term)}
+    most = max(known.values(), default=0.0)
+    return {term for term, weight in known.items() if weight >= 0.9 * most} or set(weights)
+
+
+def _has(stems_: frozenset[str], term: str) -> bool:
+    return term in stems_ or not related(term).isdisjoint(stems_)
+
+
+def _covered(one: Sentence, title: frozenset[str], weights: Mapping[str, float]) -> float:
+    """The share of the question that a sentence covers, with what stands above it.
+
+    A sentence with none of the words is about the question only if what stands above it is about
+    all of it.
+    """
+    above = one.heading | title
+    share, own = 0.0, False
+    for term, weight in weights.items():
+        if term in one.stems:
+            share, own = share + weight, True
+        elif not related(term).isdisjoint(one.stems):
+            share, own = share + _RELATED_WEIGHT * weight, True
+        elif term in above:
+            share += _TITLE_WEIGHT * weight
+    return share if own or all(term in above for term in weights) else 0.0
 
 
 def _says(refused: Sequence[re.Pattern[str]], text: str) -> bool:
     return any(pattern.search(text) for pattern in refused)
 
 
-def _choose(
-    scored: list[tuple[float, int, int, float]],
-    read: Sequence[tuple[Chunk, tuple[Sentence, ...]]],
-) -> list[tuple[int, int]]:
-    """Best first, without repeating what is already said; then in reading order."""
+def _choose(scored: Sequence[_Scored], read: Read) -> list[tuple[int, int]]:
+    """Best first, without repeating what is already said; the best one's chunk is read first."""
     chosen: list[tuple[int, int]] = []
-    best, home = scored[0][0], scored[0][1]
-    for score, at, position, _ in scored:
+    best, home = scored[0].score, scored[0].at
+    for one in scored:
         if len(chosen) == MAX_SENTENCES:
             break
         used = {chunk for chunk, _ in chosen}
-        if score < best * (KEEP_RATIO if at == home else OTHER_CHUNK_RATIO):
+        if one.score < best * (KEEP_RATIO if one.at == home else OTHER_CHUNK_RATIO):
             continue
-        if at not in used and len(used) == MAX_CHUNKS:
+        if one.at not in used and len(used) == MAX_CHUNKS:
             continue
-        mine = read[at][1][position].stems
+        mine = read[one.at][1][one.position].stems
         others = (read[a][1][p].stems for a, p in chosen)
         if all(len(mine & other) < 0.7 * min(len(mine), len(other)) for other in others):
-            chosen.append((at, position))
-    return sorted(chosen)
+            chosen.append((one.at, one.position))
+    return sorted(chosen, key=lambda place: (place[0] != home, place))

@@ -10,6 +10,7 @@ from interlock.generator.models.extractive.slots import Filled, fill
 from interlock.generator.models.extractive.words import stems
 from interlock.generator.models.port import ModelRequest, ModelResponse
 from interlock.generator.parse import Output
+from interlock_contracts.failures import FailureCode
 from interlock_contracts.proposal import Citation, Statement, ToolCall
 from interlock_contracts.tools import ToolSpec
 
@@ -20,6 +21,12 @@ ABSTAIN = Output(abstained=True)
 
 _DECLINES = re.compile(r"(?i)\s*(?:no|nope|never ?mind|forget it|leave it|not now)\b")
 _MAX_DECLINE_WORDS = 6
+_RULES = re.compile(
+    r"(?i)^\s*(?:(?:hi|hello|hey)\W+)?(?:how (?:long|much|soon|many|do|does)|what (?:if|happens)|"
+    r"when|until when|who|(?:can|could|may|do|will|would) i\b.*\b(?:if|after|when|once|without)\b|"
+    r"(?:is|are|does) (?:there|it|a|an|the|my)\b)"
+)
+"""How people ask for the rules: `Can you refund me` is an order, `Can I … if …` is not."""
 _POINTER = re.compile(r"/(statements|calls)/(\d+)(?:/arguments/([^/]+))?")
 
 
@@ -79,8 +86,12 @@ def _act(request: ModelRequest, texts: list[str]) -> Output | None:
     if tool is None:
         return None
     filled = fill(tool, texts)
+    if _only_asks(request, tool, filled, texts[0]):
+        told = _quote(request, texts, {}, strict=False)
+        if not told.abstained:
+            return told
     refused = _refused_arguments(request, tool)
-    if refused is not None:
+    if refused is not None and not _fact_was_missing(request):
         unclear = refused or filled.missing
         return _ask(tool, filled, unclear) if unclear else ABSTAIN
     if (
@@ -123,6 +134,8 @@ def _ask(tool: ToolSpec, filled: Filled, names: tuple[str, ...]) -> Output:
         label = name.removesuffix("_cents").removesuffix("_id").replace("_", " ")
         described = str(properties.get(name, {}).get("description", "")).split(". ")[0]
         hint = described[:1].lower() + described[1:].strip(" .?!")
+        if name.endswith("_cents"):
+            hint = hint.removesuffix(", in cents")  # a user says dollars
         if name in filled.several:
             money = name.endswith("_cents")
             values = (f"{v / 100:.2f}" if money else str(v) for v in filled.several[name])
@@ -130,6 +143,15 @@ def _ask(tool: ToolSpec, filled: Filled, names: tuple[str, ...]) -> Output:
         which = f"Which {label} is it about" if name.endswith("_id") else f"What is the {label}"
         questions.append(f"{which} ({hint})?" if hint else f"{which}?")
     return _say(" ".join(questions))
+
+
+def _only_asks(request: ModelRequest, tool: ToolSpec, filled: Filled, text: str) -> bool:
+    """Whether a question is about the rules of an action and asks for none.
+
+    "Can I get a refund if it arrives broken?" names nothing that the action would need.
+    """
+    nothing = not any(name in tool.parameters.get("required", ()) for name in filled.arguments)
+    return nothing and not filled.several and not request.case.steps and bool(_RULES.search(text))
 
 
 def _say(text: str) -> Output:
@@ -152,6 +174,16 @@ def _refused_arguments(request: ModelRequest, tool: ToolSpec) -> tuple[str, ...]
     return tuple(dict.fromkeys(names)) if called else None
 
 
+def _fact_was_missing(request: ModelRequest) -> bool:
+    """Whether the last call was refused because a system of record gave no answer.
+
+    Nothing is wrong with the call then: it is proposed again, and if that does not help either
+    the gate says in the bundle's words what could not be looked up.
+    """
+    last = request.case.steps[-1].verdict.violations
+    return any(one.code is FailureCode.FACT_UNAVAILABLE for one in last)
+
+
 def _quote(
     request: ModelRequest, texts: list[str], offending: Mapping[str, bool], strict: bool
 ) -> Output:
@@ -170,7 +202,14 @@ def _quote(
         if length > request.contract.max_chars:
             break
         citation = Citation(handle=one.handle, quote=one.sentence.quote)
-        statements.append(Statement(text=one.sentence.text, citations=(citation,)))
+        # What one source says is one paragraph; after a refusal each sentence is judged alone.
+        last = statements[-1] if statements and not offending else None
+        if last is not None and last.citations[-1].handle == one.handle:
+            statements[-1] = Statement(
+                text=f"{last.text} {one.sentence.text}", citations=(*last.citations, citation)
+            )
+        else:
+            statements.append(Statement(text=one.sentence.text, citations=(citation,)))
     return Output(statements=tuple(statements)) if statements else ABSTAIN
 
 
