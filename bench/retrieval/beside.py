@@ -121,6 +121,17 @@ class TantivyNumpy:
         """Not measured."""
         raise NotImplementedError
 
+    async def vectors(
+        self,
+        chunk_ids: Collection[str],
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+    ) -> dict[str, Any]:
+        """Not measured."""
+        raise NotImplementedError
+
     async def coverage(
         self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
     ) -> Coverage:

@@ -241,6 +241,19 @@ async def test_fetched_passages_are_what_was_stored(opened: Opened) -> None:
 
 
 @engines
+async def test_vectors_are_what_was_stored_of_what_may_be_read(opened: Opened) -> None:
+    bare = replace(entry("bare"), dense=np.zeros(DIMENSIONS, np.float32))
+    stored = [entry("a", "parcel"), entry("b", scopes=("vip",)), entry("c", tenant="globex"), bare]
+    names = [one.passage.chunk_id for one in stored]
+    async with opened() as index:
+        await index.upsert(stored)
+        found = await index.vectors(names, tenant="acme", scopes=("staff",), sources=("help",))
+        nothing = await index.vectors([], tenant="acme", scopes=(), sources=("help",))
+    assert list(found) == names[:1] and nothing == {}
+    np.testing.assert_allclose(found[names[0]], vector("parcel"), rtol=1e-6)
+
+
+@engines
 async def test_who_asks_must_say_for_whom(opened: Opened) -> None:
     async with opened() as index:
         with pytest.raises(TypeError, match="tenant"):

@@ -86,7 +86,8 @@ class RetrievalSpec(Model):
     leg has the rest); without one the embedder's own. A step is left out by setting it to 0:
     `aspects` (parts a long query is also searched by, which together have `aspect_share` of
     each leg), `feedback_documents` (the best of a first search, whose `feedback_terms` heaviest
-    terms have `feedback_weight` of the keyword query of a short one), `title_weight` (parts of
+    terms have `feedback_weight` of the keyword query of a short one, and whose vectors
+    `feedback_vector` of its dense one), `title_weight` (parts of
     the title's coverage beside one part of the fused score). Of a long query `query_terms` are
     looked up.
     """
@@ -102,6 +103,7 @@ class RetrievalSpec(Model):
     feedback_documents: int = Field(default=5, ge=0, le=20)
     feedback_terms: int = Field(default=20, ge=1, le=100)
     feedback_weight: float = Field(default=0.1, ge=0, le=1)
+    feedback_vector: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
     title_weight: float = Field(default=0.2, ge=0, le=1)
 
 

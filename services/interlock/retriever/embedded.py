@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from interlock.retriever.arrays import Block, Reader
 from interlock.retriever.documents import Passage
@@ -203,6 +204,22 @@ class EmbeddedIndex:
             for one in found
             if one.tenant == tenant and one.source in sources and set(one.scopes).issubset(scopes)
         }
+
+    async def vectors(
+        self,
+        chunk_ids: Collection[str],
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+    ) -> dict[str, NDArray[np.float32]]:
+        """The vectors of those that `fetch` gives."""
+        readable = await self.fetch(chunk_ids, tenant=tenant, scopes=scopes, sources=sources)
+        block, first = self._blocks.get(tenant, (None, 0))
+        if block is None:
+            return {}
+        rows = {name: block.dense[self._rows[name] - first] for name in readable}
+        return {name: row for name, row in rows.items() if row.any()}
 
     async def coverage(
         self, *, tenant: str, scopes: Collection[str], sources: Collection[str]

@@ -97,6 +97,16 @@ class Index(Protocol):
     ) -> dict[str, Passage]:
         """These passages by id; what may not be read is left out."""
 
+    async def vectors(
+        self,
+        chunk_ids: Collection[str],
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+    ) -> dict[str, NDArray[np.float32]]:
+        """The dense vectors of these by id; without those that have none or may not be read."""
+
     async def coverage(
         self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
     ) -> Coverage:

@@ -11,6 +11,9 @@ from collections.abc import Collection, Sequence
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from interlock.retriever.documents import Passage
 from interlock.retriever.index import (
     DENSE,
@@ -160,6 +163,24 @@ class PgVectorIndex:
         )
         found = (passage(json.loads(row["body"])) for row in rows)
         return {one.chunk_id: one for one in found}
+
+    async def vectors(
+        self,
+        chunk_ids: Collection[str],
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+    ) -> dict[str, NDArray[np.float32]]:
+        """The dense vectors of these by id, as far as they may be read."""
+        rows = await self._pool.fetch(
+            self._sql(
+                "SELECT p.chunk_id, p.dense::text FROM {name} p "
+                "WHERE {readable} AND p.chunk_id = ANY($4) AND p.dense IS NOT NULL"
+            ),
+            *(tenant, sorted(sources), sorted(scopes), list(chunk_ids)),
+        )
+        return {row["chunk_id"]: np.array(json.loads(row["dense"]), np.float32) for row in rows}
 
     async def coverage(
         self, *, tenant: str, scopes: Collection[str], sources: Collection[str]

@@ -7,6 +7,8 @@ was run where this was written.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient, models
 
 from interlock.retriever.documents import Passage
@@ -107,6 +109,29 @@ class QdrantIndex:
         )
         passages = (passage(record.payload or {}) for record in found)
         return {one.chunk_id: one for one in passages}
+
+    async def vectors(
+        self,
+        chunk_ids: Collection[str],
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+    ) -> dict[str, NDArray[np.float32]]:
+        """The dense vectors of these by id, as far as they may be read."""
+        if not chunk_ids:
+            return {}
+        wanted = _filter(tenant, sources, scopes, [point_id(name) for name in chunk_ids])
+        found, _ = await self._client.scroll(
+            self._name, scroll_filter=wanted, limit=len(chunk_ids), with_payload=["chunk_id"],
+            with_vectors=[DENSE],
+        )  # fmt: skip
+        stored = {(one.payload or {})["chunk_id"]: one.vector for one in found}
+        return {
+            name: np.asarray(vector[DENSE], np.float32)
+            for name, vector in stored.items()
+            if isinstance(vector, dict) and DENSE in vector
+        }
 
     async def coverage(
         self, *, tenant: str, scopes: Collection[str], sources: Collection[str]

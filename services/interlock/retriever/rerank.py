@@ -24,17 +24,24 @@ def title_coverage(
     """Scores in 0..1 again: the fused ones, and `weight` parts of the title's coverage.
 
     Coverage is the share of the title's terms that the query (its terms) has, each term counted
-    by its idf. `titles` are by chunk id; what is below `DEPTH`, or has none, is given nothing.
+    by its idf. `titles` are by chunk id. What has none keeps its score; what is below `DEPTH` is
+    given nothing.
     """
     scored = []
     for place, hit in enumerate(fused.hits):
-        title = titles.get(hit.chunk_id, "") if place < DEPTH else ""
-        total = shared = 0.0
-        for term in dict.fromkeys(terms_kept(title)):
-            idf = frequencies[term]
-            total += idf
-            if term in query:
-                shared += idf
-        coverage = shared / total if total else 0.0
+        coverage = 0.0
+        if place < DEPTH:
+            coverage = _coverage(titles.get(hit.chunk_id, ""), query, frequencies, hit.score)
         scored.append((hit.chunk_id, rounded((hit.score + weight * coverage) / (1 + weight), FINE)))
     return ordered(TITLE, scored)
+
+
+def _coverage(
+    title: str, query: Collection[str], frequencies: Frequencies, otherwise: float
+) -> float:
+    total = shared = 0.0
+    for term in dict.fromkeys(terms_kept(title)):
+        total += frequencies[term]
+        if term in query:
+            shared += frequencies[term]
+    return shared / total if total else otherwise

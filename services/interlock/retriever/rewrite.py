@@ -9,7 +9,11 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from interlock.retriever.fusion import FINE, rounded
+from interlock.retriever.index import half
 from interlock.retriever.keywords import term_index, terms
 from interlock.retriever.vocabulary import Frequencies
 
@@ -78,6 +82,21 @@ def feedback(
         mixed[term] = mixed.get(term, 0.0) - weight * gain / total
     made = {term: rounded(value, FINE) for term, value in mixed.items()}
     return {term: value for term, value in made.items() if value}
+
+
+def nearer(
+    query: NDArray[np.float32], found: Sequence[tuple[NDArray[np.float32], float]], weight: float
+) -> NDArray[np.float32]:
+    """The query's vector, moved towards those of what was found (Rocchio's feedback, 1971).
+
+    `found` are unit vectors with their scores: their mean by score has `weight`, the query the
+    rest. In double precision, and no finer than an index stores.
+    """
+    mean = sum((vector.astype(float) * score for vector, score in found), np.zeros(len(query)))
+    if not mean.any():
+        return query
+    moved = (1 - weight) * query.astype(float) + weight * mean / np.sqrt(np.vecdot(mean, mean))
+    return half((moved / np.sqrt(np.vecdot(moved, moved))).astype(np.float32))
 
 
 def spelled(weights: Mapping[str, float]) -> str:

@@ -9,10 +9,18 @@ from interlock.retriever.fusion import FUSED, fuse, keep
 from interlock.retriever.index import DENSE, KEYWORD, Index, Query, half
 from interlock.retriever.keywords import terms, terms_kept
 from interlock.retriever.rerank import DEPTH, title_coverage
-from interlock.retriever.rewrite import LONG, aspects, dimensions, feedback, select, spelled
+from interlock.retriever.rewrite import (
+    LONG,
+    aspects,
+    dimensions,
+    feedback,
+    nearer,
+    select,
+    spelled,
+)
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.vocabulary import Frequencies, Vocabulary
-from interlock.runtime.embedding import TextEmbedder
+from interlock.runtime.embedding import TextEmbedder, Vectors
 from interlock_contracts.retrieval import Chunk, Dropped, Hit, Ranking, RetrievalOutcome, Trust
 
 FEEDBACK = "feedback"
@@ -28,6 +36,10 @@ OTHER_DENSE_WEIGHT = 0.5
 """The share of every other embedder: what suited a small transformer (MiniLM)."""
 
 
+FEEDBACK_VECTOR = 0.3
+"""What the best passages' vectors have of a short query's second one, where nothing is said."""
+
+
 @dataclass
 class _Trail:
     """One search under way: what was asked and found so far, in the order it happened."""
@@ -39,6 +51,7 @@ class _Trail:
     queries: list[str] = field(default_factory=list)
     rankings: list[Ranking] = field(default_factory=list)
     passages: dict[str, Passage] = field(default_factory=dict)
+    vector: Vectors | None = None
 
     def add(self, ranking: Ranking, step: str | None = None) -> Ranking:
         """Put a list on record, under another name if one is given."""
@@ -99,11 +112,12 @@ class Searcher:
         """The whole query, and the aspects of a long one."""
         spec = trail.request.spec
         chosen = select(trail.words, trail.frequencies, spec.query_terms)
+        trail.vector = half(self._embedder.embed([trail.request.query]))[0]
         whole = await self._legs(
             trail,
             Query(
                 text=trail.request.query,
-                dense=half(self._embedder.embed([trail.request.query]))[0],
+                dense=trail.vector,
                 keyword=dimensions(chosen, trail.frequencies),
             ),
         )
@@ -158,14 +172,35 @@ class Searcher:
         )
         trail.queries.append(spelled(weights))
         legs = await self._legs(
-            trail, Query(spelled(weights), None, dimensions(weights, trail.frequencies))
+            trail,
+            Query(
+                text=spelled(weights),
+                dense=await self._nearer(trail, best),
+                keyword=dimensions(weights, trail.frequencies),
+            ),
         )
-        keyword = next(leg for leg in legs if leg.step == KEYWORD)
-        trail.add(keyword, f"{KEYWORD}-{FEEDBACK}")
-        dense = next(leg for leg in trail.rankings if leg.step == DENSE)
+        for leg in legs:
+            trail.add(leg, f"{leg.step}-{FEEDBACK}")
         shares = {KEYWORD: 1 - trail.dense_weight, DENSE: trail.dense_weight}
-        again = fuse([keyword, dense], shares, spec.candidates)
-        return trail.add(again, f"{FUSED}-{FEEDBACK}")
+        return trail.add(fuse(legs, shares, spec.candidates), f"{FUSED}-{FEEDBACK}")
+
+    async def _nearer(self, trail: _Trail, best: Sequence[Hit]) -> Vectors | None:
+        """The query's vector, moved towards the best passages'; of a query without one, none."""
+        if trail.vector is None or not trail.vector.any():
+            return None
+        request = trail.request
+        vectors = await self._index.vectors(
+            [hit.chunk_id for hit in best],
+            tenant=request.tenant,
+            scopes=request.scopes,
+            sources=request.sources,
+        )
+        share = request.spec.feedback_vector
+        return nearer(
+            trail.vector,
+            [(vectors[hit.chunk_id], hit.score) for hit in best if hit.chunk_id in vectors],
+            FEEDBACK_VECTOR if share is None else share,
+        )
 
     async def _titles(self, trail: _Trail, fused: Ranking) -> Ranking:
         """The first again, by what their titles share with the query."""
