@@ -89,7 +89,7 @@ async def test_found(searcher: Searcher) -> None:
     assert best.text == "You have thirty days for a return."
     assert [ranking.step for ranking in result.rankings] == [
         *("keyword", "dense", "fused"),
-        *("keyword-feedback", "fused-feedback", "title"),
+        *("keyword-feedback", "dense-feedback", "fused-feedback", "title"),
     ]
     assert {chunk.tenant for chunk in result.chunks} == {"acme"}
     assert result.index == searcher.identity

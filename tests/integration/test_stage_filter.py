@@ -87,9 +87,12 @@ def made_by(stage: str, events: Sequence[Event]) -> list[dict[str, Any]]:
 
 
 def comparable(cloudevent: dict[str, Any]) -> dict[str, Any]:
-    """All but the time, and what only the log can know."""
+    """All but the time, how long things took, and what only the log can know."""
     left_out = ("time", "loggedat", "sequence")
-    return {name: value for name, value in cloudevent.items() if name not in left_out}
+    found = json.loads(json.dumps({k: v for k, v in cloudevent.items() if k not in left_out}))
+    if cloudevent["type"] == "interlock.context.v1":
+        (found["data"]["context"]["record"] or {}).pop("timings", None)
+    return found  # type: ignore[no-any-return]  # what was a dictionary is one again
 
 
 @pytest.mark.parametrize("stage", STAGES)

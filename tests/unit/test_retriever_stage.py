@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from interlock.bundles.model import Bundle, RetrievalSpec
+from interlock.bundles.model import Bundle, Intent, RetrievalSpec
 from interlock.retriever.search import Recorded, SearchRequest, SearchResult
-from interlock.retriever.stage import MAX_QUERY_CHARS, decide, query_text
+from interlock.retriever.stage import decide, query_text
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Input
 from interlock_contracts.canonical import digest_bytes
@@ -190,7 +190,16 @@ def test_a_short_follow_up_is_searched_with_the_turn_before(
     assert query_text(asked(text, history)) == (expected or text)
 
 
-def test_of_a_very_long_text_beginning_and_end_are_searched() -> None:
-    query = query_text(asked("beginning " + "x " * 8_000 + " end"))
-    assert query.startswith("beginning") and query.endswith("end")
-    assert len(query) == MAX_QUERY_CHARS + 1
+def test_a_very_long_text_is_searched_whole() -> None:
+    text = "beginning " + "x " * 4_000 + "middle " + "x " * 3_900 + "end"
+    assert query_text(asked(text)) == text
+
+
+async def test_an_intent_may_search_otherwise() -> None:
+    own = BUNDLE.model_copy(update={"intents": {"ask": Intent(retrieval={"diversity": 0.4})}})
+    stage_input = given(asked("How long may I keep a pruner before returning?", HISTORY))
+    search = Canned([chunk("a")])
+    await decide(replace(stage_input, bundle=own), search)
+    (request,) = search.asked
+    assert (request.spec.limit, request.spec.diversity) == (3, 0.4)
+    assert request.turns == ("Hello", "Do you ship batteries to Canada?")

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from pydantic import Field
+
 from interlock_contracts.base import CleanText, Digest, Model, Name, Score, Token
 
 
@@ -66,10 +68,15 @@ class RetrievalOutcome(StrEnum):
     NOT_NEEDED = "not_needed"
 
 
+def _is_empty(value: object) -> bool:
+    return not value
+
+
 class RetrievalRecord(Model):
     """Everything needed to see, and to repeat, how the context came about.
 
-    `index` is the identity of the index (embedder, chunker, parameters, content).
+    `index` is the identity of the index (embedder, chunker, parameters, content). `timings` are
+    milliseconds by step.
     """
 
     queries: tuple[CleanText, ...]
@@ -79,6 +86,8 @@ class RetrievalRecord(Model):
     index: Digest
     rankings: tuple[Ranking, ...]
     dropped: tuple[Dropped, ...] = ()
+    # Left out where absent, as in all records made before it was known.
+    timings: dict[Token, Score] = Field(default={}, exclude_if=_is_empty)
 
 
 class Context(Model):

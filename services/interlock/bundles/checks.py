@@ -8,6 +8,7 @@ from string import Formatter
 
 from jinja2 import TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
+from pydantic import ValidationError
 
 from interlock.bundles.model import Bundle, Intent, ModelCandidate
 from interlock.bundles.source import Location, Source
@@ -66,6 +67,11 @@ def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) ->
         for index, name in enumerate(names):
             if name not in bundle.tools:
                 yield source.problem((*at, field, index), _missing("tool", name, bundle.tools))
+    try:
+        bundle.retrieval_of(str(at[1]))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        yield source.problem((*at, "retrieval", *first["loc"]), first["msg"])
     if intent.refusal is not None:
         return
     if intent.output not in bundle.outputs:

@@ -37,6 +37,7 @@ class Intent(Model):
     at the router with that text. `review_class` names who decides about its risky actions.
     `plans` are tools that are planned with and explained, and never run. A `data_class` keeps its
     requests from models that may not have data of that class.
+    `retrieval` is what its searches do otherwise than the bundle's: fields of `RetrievalSpec`.
     """
 
     risk: Risk = Risk.LOW
@@ -52,6 +53,7 @@ class Intent(Model):
     model: Token = "default"
     review_class: Token = "general"
     refusal: CleanText | None = None
+    retrieval: dict[Token, Any] = Field(default={}, exclude_if=_is_empty)
 
 
 class RouterSpec(Model):
@@ -88,11 +90,13 @@ class RetrievalSpec(Model):
     each leg), `feedback_documents` (the best of a first search, whose `feedback_terms` heaviest
     terms have `feedback_weight` of the keyword query of a short one, and whose vectors
     `feedback_vector` of its dense one), `title_weight` (parts of
-    the title's coverage beside one part of the fused score). Of a long query `query_terms` are
-    looked up.
+    the title's coverage beside one part of the fused score), `rerank` (how many of the first the
+    installation's reranker looks at, if it has one; without a number 20), `diversity` (what
+    being like a passage already kept takes off a score). Of a long query `query_terms` are looked
+    up.
     """
 
-    limit: int = Field(default=5, ge=1, le=50)
+    limit: int = Field(default=5, ge=1, le=200)
     candidates: int = Field(default=50, ge=1, le=1000)
     per_document: int = Field(default=2, ge=1)
     dense_weight: float | None = Field(default=None, ge=0, le=1)
@@ -105,6 +109,8 @@ class RetrievalSpec(Model):
     feedback_weight: float = Field(default=0.1, ge=0, le=1)
     feedback_vector: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
     title_weight: float = Field(default=0.2, ge=0, le=1)
+    rerank: int | None = Field(default=None, ge=0, le=200, exclude_if=_is_none)
+    diversity: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
 
 
 class OutputContract(Model):
@@ -227,6 +233,11 @@ class Bundle(Model):
     prompts: dict[Token, CleanText] = {}
     replies: dict[Token, CleanText] = {}
     limits: Limits = Limits()
+
+    def retrieval_of(self, intent: str) -> RetrievalSpec:
+        """How searches for this intent go; `ValidationError` where its own words do not fit."""
+        own = self.intents[intent].retrieval if intent in self.intents else {}
+        return RetrievalSpec(**{**self.retrieval.model_dump(), **own}) if own else self.retrieval
 
     @cached_property
     def digest(self) -> str:

@@ -16,6 +16,17 @@ _DROPPED: TypeAdapter[list[Dropped]] = TypeAdapter(list[Dropped])
 FUSED = "fused"
 """The name of the fused list among a record's rankings."""
 
+DENSE_WEIGHTS = {"wordllama": 0.3}
+"""The dense leg's share by the first part of an embedder's name, as measured."""
+
+OTHER_DENSE_WEIGHT = 0.5
+"""The share of every other embedder: what suited a small transformer (MiniLM)."""
+
+
+def dense_weight(embedder: str) -> float:
+    """The dense leg's share for an embedder of this name."""
+    return DENSE_WEIGHTS.get(embedder.partition("-")[0], OTHER_DENSE_WEIGHT)
+
 
 def rounded(value: float, parts: int) -> float:
     """A number from 0 on, to the nearest of `parts` in 1; a tenth of the time `round` takes."""

@@ -1,6 +1,11 @@
-"""A second look at the first few: what a document's title shares with the query."""
+"""A second look at the first few: titles, a reranker's own judgement, and diversity."""
 
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from interlock.retriever.fusion import FINE, ordered, rounded
 from interlock.retriever.keywords import terms_kept
@@ -10,8 +15,68 @@ from interlock_contracts.retrieval import Ranking
 TITLE = "title"
 """The name of the reranked list among a record's rankings."""
 
+RERANKED, DIVERSE = "reranked", "diverse"
+"""The names of the lists that a reranker and diversity make."""
+
 DEPTH = 50
 """How many of the first are looked at again."""
+
+RERANKED_DEPTH = 20
+"""How many of them a reranker looks at, where nothing is said: it is slow."""
+
+
+class Reranker(Protocol):
+    """Judges how well passages fit a query, the same way every time.
+
+    `name` identifies model and version; it is part of what is on record.
+    """
+
+    name: str
+
+    async def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """A score for each text, of any range; raises `RetryLater` where it does not answer."""
+
+
+def by_judgement(before: Ranking, judged: Mapping[str, float]) -> Ranking:
+    """The judged ones first, by their scores as chances (logistic); the others after them.
+
+    What was not judged is given its own share of the lowest chance, and so keeps its order.
+    """
+    chances = {name: 1 / (1 + math.exp(-max(score, -30.0))) for name, score in judged.items()}
+    least = min(chances.values(), default=1.0)
+    scored = [
+        (hit.chunk_id, rounded(chances.get(hit.chunk_id, least * min(hit.score, 1.0)), FINE))
+        for hit in before.hits
+    ]
+    return ordered(RERANKED, scored)
+
+
+def diverse(
+    before: Ranking, vectors: Mapping[str, NDArray[np.float32]], weight: float, limit: int
+) -> Ranking:
+    """Maximal marginal relevance (Carbonell and Goldstein 1998): what is new comes first.
+
+    One after the other, the passage is taken whose score, less `weight` times its likeness to
+    the most similar one taken, is highest. Scores below 0 count as 0. Beyond `limit`, or without
+    a vector, nothing is like anything.
+    """
+    left = {hit.chunk_id: hit.score for hit in before.hits}
+    penalties = dict.fromkeys(left, 0.0)
+    taken: list[tuple[str, float]] = []
+    while left and len(taken) < limit:
+        name = min(left, key=lambda one: (weight * penalties[one] - left[one], one))
+        taken.append((name, rounded(max(left.pop(name) - weight * penalties[name], 0.0), FINE)))
+        if name not in vectors:
+            continue
+        own = vectors[name].astype(float)
+        for other in left.keys() & vectors.keys():
+            penalties[other] = max(penalties[other], float(np.vecdot(vectors[other], own)))
+    floor = taken[-1][1] if taken else 0.0
+    rest = [
+        (name, rounded(min(max(score - weight * penalties[name], 0.0), floor), FINE))
+        for name, score in left.items()
+    ]
+    return ordered(DIVERSE, [*taken, *rest])
 
 
 def title_coverage(

