@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from interlock.retriever.documents import Passage
+from interlock.retriever.fusion import dense_weight
 from interlock.retriever.index import ranking
 from interlock.retriever.keywords import query_weights, term_index, terms
 from interlock.retriever.rerank import title_coverage
 from interlock.retriever.rewrite import LONG, aspects, dimensions, feedback, select, spelled
-from interlock.retriever.searcher import dense_weight
 from interlock.retriever.vocabulary import Frequencies, Vocabulary
 from interlock_contracts.canonical import digest_bytes
 
