@@ -112,10 +112,14 @@ def record(
     )
 
 
-def message(sequence: int, subject: str, data: object, *, minutes: float = 0) -> AuditRecord:
-    """The record of an event with this data."""
+def message(
+    sequence: int, subject: str, data: object, *, cause: str = "", minutes: float = 0
+) -> AuditRecord:
+    """The record of an event with this data; `cause` is the id of the event it follows from."""
     event = subject.split(".")[1]
     headers = {"ce-id": f"{sequence:026}", "ce-type": f"interlock.{event}.v1"}
+    if cause:
+        headers["ce-cause"] = cause
     moment = START + timedelta(milliseconds=sequence, minutes=minutes)
     body = json.dumps(data).encode()
     return decide(Message(subject, headers, body, sequence, moment))

@@ -20,6 +20,7 @@ from interlock_contracts.activation import Activation, Evaluation, ShadowVerdict
 from interlock_contracts.answer import Answer, DeadLetter, Discard, Retry
 from interlock_contracts.base import Model
 from interlock_contracts.case import Case
+from interlock_contracts.custody import Custody
 from interlock_contracts.request import Request
 
 
@@ -164,6 +165,10 @@ EVENTS: tuple[EventSpec, ...] = (
     EventSpec(
         "shadow", 1, ShadowVerdict, (_A.CONTRACT_VALIDATOR,), (),
         "What the gate would have decided under another bundle; it decided nothing.",
+    ),
+    EventSpec(
+        "custody", 1, Custody, (_A.OPERATOR,), (),
+        "What was done to the record itself: erased, expired, held, released, exported.",
     ),
 )  # fmt: skip
 

@@ -18,6 +18,9 @@ INSERT_POSTING = "INSERT INTO postings VALUES (?,?)"
 _REMEMBERED = 50_000
 _GONE = Sealed(b"", hashlib.sha256(b"").digest(), b"")
 
+_OF_THE_TENANT = frozenset({"custody", "activated", "evaluated"})
+"""Events that are about no person's request."""
+
 _Place = tuple[str, str]
 """Tenant and request."""
 
@@ -126,7 +129,7 @@ class Ingest:
 
 def _named(record: AuditRecord) -> Person | None:
     """Whose a record is by its own word; None: whoever's the request is."""
-    if not record.request_id or record.event == "custody":
+    if not record.request_id or record.event in _OF_THE_TENANT:
         return record.tenant, TENANT_ITSELF
     if record.event == "request":
         return record.tenant, record.principal or unread(record.request_id)

@@ -80,7 +80,11 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """Which records: all that is given must hold. `after` is the sequence a page goes on from."""
+    """Which records: all that is given must hold.
+
+    `document` is an id, a version's digest or a passage's; `said` the mark of a text; `after` the
+    sequence that a page goes on from.
+    """
 
     request: str | None = None
     tenant: str | None = None
@@ -92,9 +96,11 @@ class Query:
     policy: str | None = None
     outcome: str | None = None
     code: str | None = None
+    said: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     after: int = 0
+    until_sequence: int | None = None
     limit: int | None = None
 
 
@@ -187,9 +193,11 @@ class AuditReader:
             add("logged_at >= ?", time_text(query.since))
         if query.until is not None:
             add("logged_at < ?", time_text(query.until))
+        if query.until_sequence is not None:
+            add("sequence <= ?", query.until_sequence)
         if query.document is not None:
             _filed(add, *(term(kind, query.document) for kind in DOCUMENT))
-        for kind in ("tool", "policy", "outcome", "code"):
+        for kind in ("tool", "policy", "outcome", "code", "said"):
             value = getattr(query, kind)
             if value is not None:
                 _filed(add, term(kind, value))

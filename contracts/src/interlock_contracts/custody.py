@@ -1,0 +1,27 @@
+"""What is done to the record itself: contents erased or expired, holds, exports in the clear."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from interlock_contracts.base import CleanText, Model, Name, Time, Token
+
+Act = Literal["erased", "expired", "held", "released", "exported"]
+
+
+class Custody(Model):
+    """An order about the record: who gave it, and why. Says nothing that a person wrote.
+
+    `erased`: the contents of this request are unreadable for ever. `expired`: those of a tenant's
+    `events` logged before `until`. `held` until `released`: neither happens to a tenant, or to one
+    person of it. `exported`: `count` records were given away readable; no erasure reaches those.
+    A person is named by a pseudonym, `data_subject`.
+    """
+
+    act: Act
+    by: Name
+    reason: CleanText = ""
+    data_subject: Token | None = None
+    events: tuple[Token, ...] = ()
+    until: Time | None = None
+    count: int | None = Field(default=None, ge=0)
