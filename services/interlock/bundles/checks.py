@@ -10,6 +10,7 @@ from jinja2 import TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import ValidationError
 
+from interlock.bundles.fencing import unfenced
 from interlock.bundles.model import Bundle, Intent, ModelCandidate
 from interlock.bundles.source import Location, Source
 from interlock_contracts.tools import FactSpec, ToolSpec
@@ -184,6 +185,12 @@ def _prompts(bundle: Bundle) -> Iterator[str]:
     environment = SandboxedEnvironment()
     for name, text in bundle.prompts.items():
         try:
-            environment.parse(text)
+            template = environment.parse(text)
         except TemplateSyntaxError as error:
             yield f"prompts/{name}.jinja:{error.lineno}: not a Jinja template: {error.message}"
+            continue
+        for line, written in unfenced(template):
+            yield (
+                f"prompts/{name}.jinja:{line}: content of others is not marked: write "
+                f"{{{{ {written} | fence(…) }}}}"
+            )

@@ -6,6 +6,7 @@ from jinja2 import DictLoader, StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from interlock.bundles.model import Bundle, Prepared
+from interlock.generator.fences import fence
 from interlock.runtime.errors import NeverRetry
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
@@ -21,6 +22,7 @@ def _compile(bundle: Bundle) -> dict[str, Template]:
         lstrip_blocks=True,
         autoescape=False,
     )
+    environment.filters["fence"] = fence
     return {name: environment.get_template(name) for name in bundle.prompts}
 
 
@@ -31,7 +33,8 @@ def render(bundle: Bundle, name: str, case: Case, tools: Sequence[ToolSpec]) -> 
     """The prompt `name` for this case.
 
     A template sees `request`, `context` (or None), `tools` (those offered), `history` and
-    `steps` (what was proposed before, what the gate said, what came of it).
+    `steps` (what was proposed before, what the gate said, what came of it). The filter `fence`
+    marks content of others.
 
     Raises:
         NeverRetry: the bundle has no such prompt, or it cannot be rendered.

@@ -188,11 +188,9 @@ def _settings(candidate: ModelCandidate, options: HostedOptions) -> ModelSetting
     return settings
 
 
-def _parameters(
-    tools: tuple[ToolSpec, ...], options: HostedOptions, client: Client
-) -> ModelRequestParameters:
-    """Only the tools of the route are offered; the gate checks again what comes of it."""
-    offered = [
+def offered(tools: tuple[ToolSpec, ...], options: HostedOptions) -> list[ToolDefinition]:
+    """The tools as the provider is told of them; the gate checks again what comes of it."""
+    return [
         ToolDefinition(
             name=tool.name,
             description=tool.description,
@@ -202,15 +200,21 @@ def _parameters(
         for tool in tools
         if options.tools == "calls"
     ]
+
+
+def _parameters(
+    tools: tuple[ToolSpec, ...], options: HostedOptions, client: Client
+) -> ModelRequestParameters:
+    definitions = offered(tools, options)
     in_text = bool(tools) and options.tools == "prompt"
     # Gemini takes a schema or tools, not both at once (before its third generation).
-    in_text = in_text or (client.system in ("google", "google-cloud") and bool(offered))
+    in_text = in_text or (client.system in ("google", "google-cloud") and bool(definitions))
     able = bool(client.profile.get("supports_json_schema_output"))
     if options.output == "prompt" or in_text or not able:
-        return ModelRequestParameters(function_tools=offered)
+        return ModelRequestParameters(function_tools=definitions)
     schema = OutputObjectDefinition(json_schema=Said.model_json_schema(), name="proposal")
     return ModelRequestParameters(
-        function_tools=offered, output_mode="native", output_object=schema
+        function_tools=definitions, output_mode="native", output_object=schema
     )
 
 
