@@ -16,8 +16,11 @@ from interlock.runtime.broker.connect import connect
 from interlock.runtime.broker.credentials import load_credential
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.broker.topology import Topology
+from interlock.runtime.keys import BUNDLES, trusted_keys_path
+from interlock.runtime.signing import SigningKey
 from interlock.sdk.producer import Producer
 from interlock_contracts.answer import AnswerStatus
+from interlock_contracts.table import BUNDLED
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -90,23 +93,23 @@ async def test_a_denial_is_told_to_the_requester(world: World) -> None:
 
 async def test_replay_of_everything_since_the_beginning(world: World) -> None:
     await settled(world)
-    bundle = ("--bundle", str(world.settings.bundle))
-    found = await cli(world, "replay", "--since", "1", "--json", *bundle)
+    found = await cli(world, "replay", "--since", "1", "--json")
     assert found.status == 0, found.out
     assert set(world.requests.values()) <= {line["request_id"] for line in found.lines}
     assert all(line["identical"] for line in found.lines)
-    text = await cli(world, "replay", world.requests["refund"], *bundle)
+    text = await cli(world, "replay", world.requests["refund"])
     assert text.out.startswith(f"{world.requests['refund']} identical (11 events")
 
 
-async def test_replay_names_a_divergence_and_fails(world: World, tmp_path: Path) -> None:
-    """The bundle it ran on is not at hand: nothing can be said to be identical."""
-    kept = world.settings.state / "bundles"
-    away = kept.rename(tmp_path / "bundles")
+async def test_replay_names_a_divergence_and_fails(world: World) -> None:
+    """The key that signed its bundle is not trusted: nothing can be said to be identical."""
+    trusted = trusted_keys_path(world.settings.state, BUNDLES)
+    kept = trusted.read_text()
+    trusted.write_text(SigningKey.generate().public_text)
     try:
-        found = await cli(world, "replay", world.requests["cited"], "--bundle", "examples/support")
+        found = await cli(world, "replay", world.requests["cited"])
     finally:
-        away.rename(kept)
+        trusted.write_text(kept)
     assert found.status == 1
     assert found.out.startswith(f"{world.requests['cited']} diverged: intent-router: ev.route.")
     assert "bundle_unknown" in found.out
@@ -191,7 +194,7 @@ async def test_deploy_init_gives_every_part_its_own(tmp_path: Path) -> None:
 def check_what_init_writes(tmp_path: Path) -> None:
     """Run it twice: who holds what, and that nothing is made anew."""
     arguments = ("deploy", "init", "--state", str(tmp_path), "--tenants", "acme,initech")
-    made = call((*arguments, "--bundle", "examples/support", "--json"))
+    made = call((*arguments, "--json"))
     assert made.status == 0, made.err
     folders: dict[str, Any] = made.lines[0]["folders"]
     seeds = {
@@ -208,10 +211,12 @@ def check_what_init_writes(tmp_path: Path) -> None:
     for file in tmp_path.rglob("*"):
         if file.is_file() and file.suffix in (".nk", ".pem"):
             assert file.stat().st_mode & 0o077 == 0, file
-    digest = made.lines[0]["bundle"].removeprefix("sha256:")
-    assert (tmp_path / f"vault/bundles/{digest}.json").is_file()
+    holders = {path.parts[-3] for path in tmp_path.glob("*/keys/bundles.pem")}
+    assert holders == {"vault", "clients"}
+    verifiers = {path.parts[-3] for path in tmp_path.glob("*/keys/bundles.pub")}
+    assert verifiers == {"vault", "clients", *BUNDLED}
     seed = (tmp_path / "retriever/credentials/retriever.nk").read_bytes()
-    assert call((*arguments, "--bundle", "examples/support")).status == 0
+    assert call(arguments).status == 0
     assert (tmp_path / "retriever/credentials/retriever.nk").read_bytes() == seed
 
 
@@ -220,7 +225,7 @@ async def test_deploy_provision_from_what_init_wrote(
 ) -> None:
     """The broker of the vault's seeds, run by others; the provisioner sees its own folder only."""
     arguments = ("deploy", "init", "--state", str(tmp_path), "--tenants", "acme")
-    made = await asyncio.to_thread(call, (*arguments, "--bundle", "examples/support"))
+    made = await asyncio.to_thread(call, arguments)
     assert made.status == 0, made.err
     broker = EmbeddedBroker(tmp_path / "vault", Topology(tenants=("acme",)))
     await broker.start()
@@ -230,6 +235,9 @@ async def test_deploy_provision_from_what_init_wrote(
         provision = ("deploy", "provision", "--tenants", "acme", "--json")
         first = await asyncio.to_thread(call, provision)
         second = await asyncio.to_thread(call, provision)
+        monkeypatch.setenv("INTERLOCK_STATE", str(tmp_path / "clients"))
+        activate = ("deploy", "activate", "--bundle", "examples/support", "--json")
+        active = [await asyncio.to_thread(call, activate) for _ in range(2)]
         client = await connect(
             broker.url,
             load_credential(tmp_path / "retriever/credentials/retriever.nk"),
@@ -239,8 +247,9 @@ async def test_deploy_provision_from_what_init_wrote(
     finally:
         await broker.stop()
     assert first.status == second.status == 0, first.err + second.err
-    assert len(first.lines[0]["created"]) == 8
-    assert second.lines[0]["created"] == [] and len(second.lines[0]["unchanged"]) == 8
+    assert len(first.lines[0]["created"]) == 9
+    assert second.lines[0]["created"] == [] and len(second.lines[0]["unchanged"]) == 9
+    assert [made.lines[0]["number"] for made in active] == [1, 1], active[0].err
 
 
 MISTAKES = [

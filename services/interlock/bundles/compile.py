@@ -11,7 +11,7 @@ from interlock.bundles.checks import check
 from interlock.bundles.errors import BundleError
 from interlock.bundles.model import Bundle
 from interlock.bundles.source import Source, read_source, read_texts, read_tools
-from interlock_contracts.canonical import canonical_json
+from interlock_contracts.canonical import canonical_json, digest_bytes
 
 _FROM_FILES = {
     "tools": "tools.py",
@@ -40,7 +40,9 @@ def compile_bundle(path: Path) -> Bundle:
     problems = [*check(bundle, source), *check_policies(bundle)]
     if problems:
         raise BundleError(problems)
-    return bundle
+    # In the order of its canonical form: what has the same digest must behave the same, whether
+    # it was read from a folder or from where it is stored.
+    return Bundle.model_validate_json(canonical_json(bundle))
 
 
 def write_bundle(bundle: Bundle, path: Path) -> None:
@@ -72,11 +74,31 @@ def _assemble(source: Source, folder: Path) -> bytes:
         "policies": read_texts(folder / "policies", ".cedar"),
         "prompts": {name.removesuffix(".jinja"): text for name, text in prompts.items()},
     }
+    data["gates"] = _gates(source, folder)
     try:
         # YAML has dates where the bundle has text: `version: 2026-01-31`.
         return json.dumps(data, default=str).encode()
     except (TypeError, ValueError) as error:
         raise BundleError([source.problem((), f"has no JSON form: {error}")]) from error
+
+
+def _gates(source: Source, folder: Path) -> Any:
+    """The gates, with the digest of each gold set's file in the place of its name."""
+    gates = source.data.get("gates", {})
+    evals = gates.get("evals", []) if isinstance(gates, dict) else []
+    if not isinstance(evals, list):
+        return gates
+    named = []
+    for number, gate in enumerate(evals):
+        if not isinstance(gate, dict) or not isinstance(name := gate.get("gold"), str):
+            return gates
+        try:
+            gold = digest_bytes((folder / name).read_bytes())
+        except OSError as error:
+            message = f"{name}: cannot be read ({error.strerror})"
+            raise BundleError([source.problem(("gates", "evals", number), message)]) from error
+        named.append({**gate, "name": name, "gold": gold})
+    return {**gates, "evals": named}
 
 
 def _validated(data: bytes, source: Source) -> Bundle:

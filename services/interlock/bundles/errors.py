@@ -17,8 +17,8 @@ class BundleError(Exception):
 class BundleUnknown(Exception):
     """No bundle with this digest is at hand here (yet)."""
 
-    def __init__(self, digest: str) -> None:
-        super().__init__(f"no bundle {digest} here: `interlock bundle push` stores one")
+    def __init__(self, digest: str, mend: str = "`interlock bundle push` stores one") -> None:
+        super().__init__(f"no bundle {digest} here: {mend}")
         self.digest = digest
 
 

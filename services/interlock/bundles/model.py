@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Model, Token
+from interlock_contracts.base import CleanText, Digest, Model, Token
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Trust
 from interlock_contracts.routing import Budget, Risk
@@ -211,6 +211,28 @@ class Limits(Model):
     grant_ttl_s: int = Field(default=300, gt=0)
 
 
+class EvalGate(Model):
+    """An evaluation that must have passed before the bundle is activated.
+
+    `gold` is the digest of the gold set's bytes. In `bundle.yaml` the file is named
+    (`gold: gold.jsonl`), and `bundle build` puts the digest there.
+    """
+
+    name: CleanText
+    gold: Digest
+    pass_rate: float = Field(default=1.0, ge=0, le=1)
+
+
+class Gates(Model):
+    """What must be on record before the bundle is activated."""
+
+    evals: tuple[EvalGate, ...] = ()
+
+
+def _is_open(gates: Gates) -> bool:
+    return not gates.evals
+
+
 class Bundle(Model):
     """Everything that must stay true when the model is swapped."""
 
@@ -233,6 +255,7 @@ class Bundle(Model):
     prompts: dict[Token, CleanText] = {}
     replies: dict[Token, CleanText] = {}
     limits: Limits = Limits()
+    gates: Gates = Field(default=Gates(), exclude_if=_is_open)
 
     def retrieval_of(self, intent: str) -> RetrievalSpec:
         """How searches for this intent go; `ValidationError` where its own words do not fit."""

@@ -46,7 +46,7 @@ class FileBundles:
 
     def _read(self, digest: str) -> Bundle:
         if self._folder is None or not bundle_file(self._folder, digest).is_file():
-            raise BundleUnknown(digest)
+            raise BundleUnknown(digest, "`interlock bundle show DIGEST --json` writes a file of it")
         file = bundle_file(self._folder, digest)
         bundle = compile_bundle(file)
         if bundle.digest != digest:

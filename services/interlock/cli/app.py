@@ -4,6 +4,7 @@ import typer
 
 from interlock import __version__
 from interlock.cli.commands import (
+    activation,
     ask,
     audit,
     bundle,
@@ -15,6 +16,7 @@ from interlock.cli.commands import (
     review,
     run,
     stage,
+    stored,
 )
 
 app = typer.Typer(
@@ -50,6 +52,8 @@ app.command()(events.events)
 app.command()(stage.stage)
 app.command()(replay.replay)
 app.command()(doctor.doctor)
+for more in (activation, stored):
+    bundle.app.add_typer(more.app)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(review.app, name="review")
 app.add_typer(dlq.app, name="dlq")

@@ -39,11 +39,18 @@ def settings_of(state: Path | None = None, bundle: Path | None = None, **more: A
     A bundle that is not named is the one that `interlock up` last ran on this state.
     """
     settings = load_settings(Settings, state=state, bundle=bundle, **more)
-    running = running_bundle(settings.state)
-    if "bundle" not in settings.model_fields_set and running.is_file():
-        settings = settings.model_copy(update={"bundle": Path(running.read_text().strip())})
+    if "bundle" not in settings.model_fields_set:
+        settings = last_folder(settings)
     telemetry.configure_logs("error" if settings.log_level == "info" else settings.log_level)
     return settings
+
+
+def last_folder(settings: Settings) -> Settings:
+    """The settings with the bundle's folder that `interlock up` last ran on this state, if any."""
+    running = running_bundle(settings.state)
+    if not running.is_file():
+        return settings
+    return settings.model_copy(update={"bundle": Path(running.read_text().strip())})
 
 
 def running_bundle(state: Path) -> Path:

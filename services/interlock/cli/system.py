@@ -16,8 +16,7 @@ from typing import Self
 
 import structlog
 
-from interlock.bundles.compile import write_bundle
-from interlock.bundles.store import bundle_file
+from interlock.cli.operator import activate_folder
 from interlock.runtime.broker.connect import connect
 from interlock.runtime.broker.permissions import PROVISIONER
 from interlock.runtime.broker.provision import ConsumerSettings, Report, provision
@@ -28,6 +27,7 @@ from interlock.runtime.keys import make_keys
 from interlock.runtime.service import Service, Wire
 from interlock.runtime.settings import Settings
 from interlock.runtime.wiring import bundles_of
+from interlock_contracts.activation import Activation
 from interlock_contracts.table import SERVICES
 
 RESTARTS_PER_MINUTE = 10
@@ -65,8 +65,12 @@ class System:
         processes: bool = False,
         scale: Mapping[str, int] | None = None,
         environment: Mapping[str, str] | None = None,
+        given: bool | None = None,
     ) -> None:
+        """`given`: whether somebody has named the bundle's folder; as the settings know it."""
         self.settings = settings
+        self.active: Activation | None = None
+        """What requests start on."""
         self.broker = EmbeddedBroker(settings.state, topology_of(settings))
         self.report: Report | None = None
         self.workers: dict[str, list[Worker | Task]] = {}
@@ -75,6 +79,7 @@ class System:
         self._processes = processes
         self._scale = dict(scale or {})
         self._environment = dict(environment or {})
+        self._given = "bundle" in settings.model_fields_set if given is None else given
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -94,15 +99,14 @@ class System:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        # A bundle that does not compile is said before anything starts; one that does is kept,
-        # so that its requests can be replayed when it has been edited.
-        bundle = bundles_of(self.settings).active()
-        write_bundle(bundle, bundle_file(self.settings.state / "bundles", bundle.digest))
+        if self._given:  # a bundle that does not compile is said before anything starts
+            bundles_of(self.settings)
         make_keys(self.settings.state)
         await self.broker.start()
         self._stack.push_async_callback(self.broker.stop)
         self.report = await self._provision()
         settings = self.settings.model_copy(update={"nats_url": self.broker.url})
+        self.active = await activate_folder(settings, given=self._given)
         starting = []
         for name in SERVICES:
             count = self._scale.get(name, 1)

@@ -1,6 +1,7 @@
 """The contract-validator's wiring: the key that signs, and the facts it asks for."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,7 +10,9 @@ import nats.errors
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from interlock.contract_validator.stage import Capabilities, decide
+from interlock.bundles.model import Bundle
+from interlock.contract_validator.shadow import Shadow
+from interlock.contract_validator.stage import Capabilities, decide, prepared
 from interlock.runtime.broker.topology import EXPIRY
 from interlock.runtime.decision import expires_at
 from interlock.runtime.errors import RetryLater
@@ -17,7 +20,8 @@ from interlock.runtime.keys import signing_key
 from interlock.runtime.loop import nak
 from interlock.runtime.pull import Delivery, PullConsumer
 from interlock.runtime.service import Connection, Handle, Service, Wire
-from interlock.runtime.wiring import bundles_of, stage_handler
+from interlock.runtime.stage import Draft, Input
+from interlock.runtime.wiring import live_bundles, stage_handler
 from interlock_contracts.answer import FactReply, FactRequest
 from interlock_contracts.event import Event, InvalidEvent
 from interlock_contracts.failures import FailureCode
@@ -59,14 +63,26 @@ async def wire(connection: Connection) -> Handle:
     using = Capabilities(
         facts=facts, sign=signing_key(settings).sign, log=connection.log, reviews=reviews
     )
-    bundles = bundles_of(settings)
+
+    async def load_test(bundle: Bundle) -> None:
+        await asyncio.to_thread(prepared, bundle)
+
+    bundles = await live_bundles(connection, "contract-validator", load_test)
 
     async def wire_expiry(own: Connection) -> Handle:
         expire = stage_handler("contract-validator", decide, using, own, bundles)
         return until_expired(expire)
 
     await beside(connection, wire_expiry)
-    return stage_handler("contract-validator", decide, using, connection, bundles)
+    shadow = Shadow(bundles, facts, connection.committer)
+    connection.closing.append(shadow.close)
+
+    async def decide_and_compare(given: Input, using: Capabilities) -> Sequence[Draft]:
+        drafts = await decide(given, using)
+        shadow.consider(given, drafts)
+        return drafts
+
+    return stage_handler("contract-validator", decide_and_compare, using, connection, bundles)
 
 
 async def beside(connection: Connection, wire_expiry: Wire) -> None:

@@ -8,8 +8,11 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from interlock.bundles.model import Bundle, Prepared
 from interlock.generator.fences import fence
 from interlock.runtime.errors import NeverRetry
+from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
+from interlock_contracts.request import Principal, Request, Turn
+from interlock_contracts.retrieval import Chunk, Context, RetrievalOutcome
 from interlock_contracts.tools import ToolSpec
 
 
@@ -26,7 +29,8 @@ def _compile(bundle: Bundle) -> dict[str, Template]:
     return {name: environment.get_template(name) for name in bundle.prompts}
 
 
-_templates = Prepared(_compile)
+templates = Prepared(_compile)
+"""The compiled templates of a bundle; raises `TemplateError` for one that does not compile."""
 
 
 def render(bundle: Bundle, name: str, case: Case, tools: Sequence[ToolSpec]) -> str:
@@ -40,7 +44,7 @@ def render(bundle: Bundle, name: str, case: Case, tools: Sequence[ToolSpec]) -> 
         NeverRetry: the bundle has no such prompt, or it cannot be rendered.
     """
     try:
-        template = _templates(bundle).get(name)
+        template = templates(bundle).get(name)
         if template is None:
             raise NeverRetry(FailureCode.STAGE_FAILED, f"the bundle has no prompt {name!r}")
         return template.render(
@@ -55,3 +59,37 @@ def render(bundle: Bundle, name: str, case: Case, tools: Sequence[ToolSpec]) -> 
         raise NeverRetry(
             FailureCode.STAGE_FAILED, f"prompt {name!r}: {type(error).__name__}"
         ) from error
+
+
+def try_prompts(bundle: Bundle) -> None:
+    """Render the prompt of every route for a made-up case; raises as `render` does."""
+    case = _sample(bundle)
+    for route in bundle.models.values():
+        render(bundle, route.prompt, case, tuple(bundle.tools.values()))
+
+
+def _sample(bundle: Bundle) -> Case:
+    text = "A sample."
+    own = digest_bytes(text.encode())
+    chunk = Chunk(
+        handle="c1",
+        chunk_id="sample/help/page#1",
+        document_id="sample/help/page",
+        version=own,
+        digest=own,
+        source="help",
+        tenant="sample",
+        text=text,
+        score=1.0,
+    )
+    return Case(
+        request=Request(
+            request_id="0" * 26,
+            tenant="sample",
+            principal=Principal(user="sample", role="customer"),
+            text=text,
+            history=(Turn(role="user", text=text), Turn(role="assistant", text=text)),
+        ),
+        bundle=bundle.digest,
+        context=Context(outcome=RetrievalOutcome.FOUND, chunks=(chunk,)),
+    )

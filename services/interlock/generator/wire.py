@@ -1,10 +1,12 @@
 """The generator's wiring."""
 
+from interlock.bundles.model import Bundle
 from interlock.generator.models.recording import FileRecordings
 from interlock.generator.models.routes import ModelRoutes, known_models
+from interlock.generator.prompt import try_prompts
 from interlock.generator.stage import Capabilities, decide
 from interlock.runtime.service import Connection, Handle
-from interlock.runtime.wiring import bundles_of, stage_handler
+from interlock.runtime.wiring import live_bundles, stage_handler
 
 
 async def wire(connection: Connection) -> Handle:
@@ -12,4 +14,9 @@ async def wire(connection: Connection) -> Handle:
     models = ModelRoutes(known_models(FileRecordings(connection.settings.state / "recordings")))
     connection.closing.append(models.aclose)
     using = Capabilities(models=models.complete, log=connection.log)
-    return stage_handler("generator", decide, using, connection, bundles_of(connection.settings))
+
+    async def load_test(bundle: Bundle) -> None:
+        try_prompts(bundle)
+
+    bundles = await live_bundles(connection, "generator", load_test)
+    return stage_handler("generator", decide, using, connection, bundles)

@@ -8,6 +8,7 @@ any example, too small a chance to be right.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from interlock.bundles.model import Bundle
 from interlock.intent_router.features import Embed, plain_words
@@ -62,15 +63,11 @@ class Classifier:
             for name, intent in bundle.intents.items()
             for rule in intent.rules
         ]
-        examples = [
+        examples = tuple(
             (name, text) for name, intent in bundle.intents.items() for text in intent.examples
-        ]
-        # A bundle whose intents have rules alone needs no vectors.
-        self._fitted = (
-            FittedExamples(examples, self._spec.fallback, embed or load_wordllama().embed)
-            if examples
-            else None
         )
+        # A bundle whose intents have rules alone needs no vectors.
+        self._fitted = _fitted(examples, self._spec.fallback, embed) if examples else None
 
     def classify(self, text: str, history: Sequence[Turn] = ()) -> Classification:
         """Decide about `text`; `history` is what was said before, oldest first."""
@@ -141,6 +138,14 @@ class Classifier:
             reason = Reason(kind="threshold", reference="margin", score=spec.margin)
             return FailureCode.INTENT_AMBIGUOUS, reason
         return None
+
+
+@lru_cache(maxsize=8)
+def _fitted(
+    examples: tuple[tuple[str, str], ...], outside: str, embed: Embed | None
+) -> FittedExamples:
+    """Fitting takes seconds; bundles that differ in anything else share what was fitted."""
+    return FittedExamples(examples, outside, embed or load_wordllama().embed)
 
 
 def _may_follow_up(text: str, own: Classification, history: Sequence[Turn]) -> bool:

@@ -134,7 +134,9 @@ class Service:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until `stop`; then finish what is being worked on and leave."""
         async with self._connected() as connection:
-            handle = await self._wire(connection)
+            handle = await self._wired(connection, stop)
+            if handle is None:
+                return
             pull = self._subscribe(connection, handle)
             await connection.broker.start()
             await pull.start()
@@ -152,6 +154,18 @@ class Service:
                 if health is not None:
                     await health.stop()
             log.info("stopped", service=self.name)
+
+    async def _wired(self, connection: Connection, stop: asyncio.Event) -> Handle | None:
+        """The handler; None if it is time to stop while the wiring waits for something."""
+        wiring = asyncio.ensure_future(self._wire(connection))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((wiring, stopped), return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if wiring.done():
+            return wiring.result()
+        wiring.cancel()
+        await asyncio.gather(wiring, return_exceptions=True)
+        return None
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[Connection]:

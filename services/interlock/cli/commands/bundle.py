@@ -22,10 +22,15 @@ PathArgument = Annotated[
 @app.command()
 def check(path: PathArgument = None, json_: JsonOption = False) -> None:
     """Compile a bundle and say what is in it, or everything that is wrong, with file and line."""
-    bundle = _compiled(path, json_)
+    bundle = compiled(path, json_)
     if json_:
         print_json({"ok": True, "problems": [], **_summary(bundle)})
         return
+    describe(bundle)
+
+
+def describe(bundle: "Bundle") -> None:
+    """Print what is in a bundle."""
     out.print(f"[bold]{bundle.name}[/] {bundle.version}")
     out.print(bundle.digest, style="dim")
     table = Table(box=None, header_style="bold", pad_edge=False)
@@ -62,7 +67,7 @@ def build(
     from interlock.bundles.store import bundle_file
     from interlock.runtime.errors import UserError
 
-    bundle = _compiled(path, json_)
+    bundle = compiled(path, json_)
     file = output or bundle_file(settings_of(state).state / "bundles", bundle.digest)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +80,8 @@ def build(
         out.print(str(file), markup=False)
 
 
-def _compiled(path: Path | None, json_: bool) -> "Bundle":
+def compiled(path: Path | None, json_: bool) -> "Bundle":
+    """The bundle at `path`, or that of the settings; with all its problems said, exit status 1."""
     from interlock.bundles.compile import compile_bundle
     from interlock.bundles.errors import BundleError
 

@@ -18,7 +18,7 @@ from interlock.cli.common import (
 )
 from interlock.runtime.errors import UserError
 from interlock.runtime.settings import Settings
-from interlock_contracts.table import SERVICES, Actor
+from interlock_contracts.table import BUNDLED, SERVICES, Actor
 
 if TYPE_CHECKING:
     from interlock.runtime.broker.topology import Topology
@@ -42,7 +42,6 @@ CLIENTS = "clients"
 def init(
     state: StateOption = None,
     tenants: TenantsOption = None,
-    bundle: BundleOption = None,
     listen: Annotated[str, typer.Option(help="Where the broker listens.")] = "0.0.0.0",  # noqa: S104
     port: Annotated[int, typer.Option(min=1, max=65_535, help="On which port.")] = 4222,
     http_port: Annotated[
@@ -51,7 +50,7 @@ def init(
     store: Annotated[str, typer.Option(help="Where the broker keeps its data.")] = "/data",
     json_: JsonOption = False,
 ) -> None:
-    """Write the broker's configuration, every credential and key, and the compiled bundle.
+    """Write the broker's configuration, every credential and every key.
 
     Each part gets a folder of its own below STATE, to be mounted where it runs: it holds that
     part's credential and nobody else's. Run again, it keeps the keys that are there.
@@ -59,9 +58,8 @@ def init(
     from interlock.runtime.broker.config import CONFIG_FILE, Listen, write_config
     from interlock.runtime.keys import make_keys
 
-    settings = settings_of(state, bundle, tenants=tenants)
+    settings = settings_of(state, tenants=tenants)
     root, vault = settings.state, settings.state / VAULT
-    digest = _bundle(settings, vault)
     topology = _topology(settings)
     try:
         _folder(vault)
@@ -72,44 +70,27 @@ def init(
     except OSError as error:
         raise UserError(f"{error.filename or root} cannot be written ({error.strerror})") from None
     if json_:
-        print_json({"config": str(config), "bundle": digest, "folders": folders})
+        print_json({"config": str(config), "folders": folders})
         return
     out.print(f"{'broker':<20} {config}", markup=False)
-    out.print(f"{'bundle':<20} {digest}", markup=False)
     for name, held in folders.items():
         out.print(f"{name:<20} {', '.join(held)}", markup=False)
-
-
-def _bundle(settings: Settings, vault: Path) -> str:
-    """Compile the bundle into the vault; the digest. Raises `UserError`."""
-    from interlock.bundles.compile import write_bundle
-    from interlock.bundles.store import bundle_file
-    from interlock.runtime.wiring import bundles_of
-
-    bundle = bundles_of(settings).active()
-    file = bundle_file(vault / "bundles", bundle.digest)
-    try:
-        _folder(file.parent)
-        write_bundle(bundle, file)
-    except OSError as error:
-        raise UserError(f"{file} cannot be written ({error.strerror})") from None
-    return bundle.digest
 
 
 def _hand_out(root: Path, vault: Path, tenants: tuple[str, ...]) -> dict[str, list[str]]:
     """Give every part its own folder; what each one holds, by its name."""
     from interlock.runtime.broker.permissions import PROVISIONER, REPLAY
-    from interlock.runtime.keys import signing_key_path, trusted_keys_path
+    from interlock.runtime.keys import BUNDLES, signing_key_path, trusted_keys_path
 
     users = [f"{actor}-{tenant}" for tenant in tenants for actor in ("producer", "reviewer")]
     held = {name: [f"credentials/{name}.nk"] for name in (PROVISIONER, *SERVICES)}
     held[CLIENTS] = [f"credentials/{name}.nk" for name in (*users, Actor.OPERATOR.value, REPLAY)]
     held[Actor.CONTRACT_VALIDATOR].append(str(signing_key_path(Path())))
     held[Actor.TOOL_EXECUTOR].append(str(trusted_keys_path(Path())))
-    bundles = [f"bundles/{file.name}" for file in sorted((vault / "bundles").glob("*.json"))]
-    needs_none = (PROVISIONER, Actor.TOOL_EXECUTOR, Actor.AUDIT_SINK)
+    held[CLIENTS].append(str(signing_key_path(Path(), BUNDLES)))
+    for name in (*BUNDLED, CLIENTS):
+        held[name].append(str(trusted_keys_path(Path(), BUNDLES)))
     for name, files in held.items():
-        files += [] if name in needs_none else bundles
         for file in files:
             _place(vault / file, root / name / file)
     return held
@@ -170,3 +151,23 @@ def provision(
     for what, changes in report.updated.items():
         out.print(f"updated    {what}: {'; '.join(changes)}", markup=False)
     out.print(f"unchanged  {len(report.unchanged)}", markup=False)
+
+
+@app.command()
+def activate(
+    bundle: BundleOption = None, state: StateOption = None, json_: JsonOption = False
+) -> None:
+    """Push a folder's bundle and activate it, unless that was done before.
+
+    With the operator's credential. Run at every deployment: what has been rolled back stays so
+    until the folder says something new.
+    """
+    from interlock.cli.operator import activate_folder
+
+    settings = settings_of(state, bundle)
+    reason = f"interlock deploy activate --bundle {settings.bundle}"
+    now = run(activate_folder(settings, given=True, reason=reason))
+    if json_:
+        print_json(now.model_dump(mode="json"))
+    else:
+        out.print(f"{now.number}: {now.name} {now.version} ({now.bundle})", markup=False)

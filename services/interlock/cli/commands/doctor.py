@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from interlock.bundles.errors import BundleRefused, BundleUnknown
 from interlock.cli.common import (
     BundleOption,
     JsonOption,
@@ -27,6 +28,7 @@ from interlock.runtime.log import JetStreamLog
 from interlock.runtime.settings import Settings
 from interlock_contracts.answer import Discard, Retry
 from interlock_contracts.event import InvalidEvent
+from interlock_contracts.table import BUNDLED
 
 if TYPE_CHECKING:
     from interlock.runtime.broker.connect import BrokerClient
@@ -75,7 +77,6 @@ async def _checks(settings: Settings) -> list[Check]:
         _server(),
         _state(settings),
         _disk(settings),
-        _bundle(settings),
         _credentials(settings),
         _audit(settings),
     ]
@@ -83,6 +84,7 @@ async def _checks(settings: Settings) -> list[Check]:
         async with operator_log(settings) as (client, log):
             checks.append(Check("broker", True, settings.url))
             checks += await _standing(client, settings)
+            checks.append(await _bundle(client, log, settings))
             checks.append(await _dead_letters(log))
     except UserError as error:
         checks.append(Check("broker", False, str(error), UP.format(state=settings.state)))
@@ -120,19 +122,6 @@ def _disk(settings: Settings) -> Check:
     free = shutil.disk_usage(folder).free
     mend = "make room: a full log takes no more requests"
     return Check("free disk", free >= FREE_BYTES, f"{free / (1 << 30):.1f} GiB", mend)
-
-
-def _bundle(settings: Settings) -> Check:
-    from interlock.bundles.compile import compile_bundle
-    from interlock.bundles.errors import BundleError
-
-    try:
-        bundle = compile_bundle(settings.bundle)
-    except BundleError as error:
-        more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
-        mend = f"interlock bundle check {settings.bundle}"
-        return Check("bundle", False, f"{error.problems[0]}{more}", mend)
-    return Check("bundle", True, f"{bundle.name} {bundle.version}, {bundle.digest[:19]}…")
 
 
 def _topology(settings: Settings) -> "Topology":
@@ -236,6 +225,30 @@ async def _api(client: "BrokerClient", call: str) -> dict[str, Any]:
     reply = await client.request(f"$JS.API.{call}", b"", timeout=5)
     answer: dict[str, Any] = json.loads(reply.data)
     return answer
+
+
+async def _bundle(client: "BrokerClient", log: JetStreamLog, settings: Settings) -> Check:
+    """What requests start on, and whether every service that needs it follows."""
+    from interlock.runtime.bundles.pointer import last
+    from interlock.runtime.bundles.rollout import Rollout
+    from interlock.runtime.bundles.store import BundleStore
+    from interlock.runtime.keys import BUNDLES, verifier
+
+    now = await last(log)
+    if now is None:
+        return Check("bundle", False, "none is active", "interlock bundle push FOLDER --activate")
+    try:
+        store = BundleStore(client, settings.cell, verifier(settings, BUNDLES))
+        words = await Rollout(client, log, store).status()
+        await store.get(now.bundle)
+    except (UserError, BundleRefused, BundleUnknown) as error:
+        return Check("bundle", False, str(error), "interlock bundle rollback")
+    found = f"{now.name} {now.version}, {now.bundle[:19]}…, activation {now.number}"
+    behind = [f"{word.service} follows {word.number}" for word in words if word.number < now.number]
+    absent = [f"no {name} answers" for name in BUNDLED if name not in {w.service for w in words}]
+    wrong = "; ".join((*absent, *behind))
+    mend = "a service that is behind says why in its log and at /ready"
+    return Check("bundle", not wrong, f"{found}; {wrong}" if wrong else found, mend)
 
 
 async def _dead_letters(log: JetStreamLog) -> Check:

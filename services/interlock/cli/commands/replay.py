@@ -59,10 +59,11 @@ async def _replay(
     settings: Settings, request_ids: list[str], since: int | None, json_: bool
 ) -> bool:
     from interlock.replay.verify import verify_request
-    from interlock.runtime.wiring import bundles_of
+    from interlock.runtime.wiring import stored_bundles
 
-    bundles, identical = bundles_of(settings), True
+    identical = True
     async with connected(settings, USER) as client:
+        bundles = await stored_bundles(client, settings)
         log = JetStreamLog(client, settings.cell)
         async for request_id in _wanted(log, request_ids, since):
             found = await verify_request(await _entries(log, request_id), bundles)

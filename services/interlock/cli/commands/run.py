@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from interlock.cli.common import (
     JsonOption,
     StateOption,
     err,
+    last_folder,
     out,
     print_json,
     running_bundle,
@@ -18,6 +19,10 @@ from interlock.cli.common import (
 from interlock.runtime.errors import UserError
 from interlock.runtime.settings import Settings, load_settings
 from interlock_contracts.table import SERVICES
+
+if TYPE_CHECKING:
+    from interlock.cli.system import System
+    from interlock_contracts.activation import Activation
 
 
 def serve(
@@ -53,15 +58,23 @@ def up(
     """Bring up the broker and the six services, until Ctrl-C; says where things are."""
     import uvloop
 
-    settings = load_settings(Settings, state=state, bundle=bundle)
-    counts = _counts(scale or [])
-    uvloop.run(_up(settings, processes, counts, json_))
-
-
-async def _up(settings: Settings, processes: bool, scale: dict[str, int], json_: bool) -> None:
     from interlock.cli.system import System
+
+    settings = load_settings(Settings, state=state, bundle=bundle)
+    given = "bundle" in settings.model_fields_set
+    system = System(
+        settings if given else last_folder(settings),
+        processes=processes,
+        scale=_counts(scale or []),
+        given=given,
+    )
+    uvloop.run(_up(system, json_))
+
+
+async def _up(system: "System", json_: bool) -> None:
     from interlock.runtime import telemetry
 
+    settings = system.settings
     telemetry.configure_logs("warning" if settings.log_level == "info" else settings.log_level)
     telemetry.configure_traces(settings, "up")
     stop = asyncio.Event()
@@ -69,13 +82,14 @@ async def _up(settings: Settings, processes: bool, scale: dict[str, int], json_:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if not json_:
         err.print("starting …", style="dim")
-    async with System(settings, processes=processes, scale=scale) as system:
+    async with system:
         running_bundle(settings.state).write_text(f"{settings.bundle.resolve()}\n")
         where = {
             "broker": system.broker.url,
             "state": str(settings.state.resolve()),
             "credentials": str((settings.state / "credentials").resolve()),
-            "bundle": str(settings.bundle),
+            "bundle": _running(system.active),
+            "folder": str(settings.bundle),
             "tenants": list(settings.tenants),
             "services": {str(name): len(workers) for name, workers in system.workers.items()},
         }
@@ -96,6 +110,11 @@ async def _up(settings: Settings, processes: bool, scale: dict[str, int], json_:
             err.print("stopping …", style="dim")
     if not stop.is_set():
         raise UserError("a service or the broker died too often; its log says why")
+
+
+def _running(active: "Activation | None") -> str:
+    assert active is not None
+    return f"{active.name} {active.version}, {active.bundle}, activation {active.number}"
 
 
 def _counts(scale: list[str]) -> dict[str, int]:
