@@ -64,6 +64,7 @@ class World:
         cause = self.write(request, "context", str(number), found, routed, bad)
         yield
         cause = self.write(request, "proposal", str(number), {}, cause, bad)
+        yield
         self.write(request, "verdict", str(number), {}, cause, bad)
         self.write(request, "review", step, {"tool": tool}, cause, bad)
         self.write(request, "notice", step, {}, "", bad)
@@ -153,6 +154,7 @@ def test_what_led_to_an_action_and_what_came_of_it(tmp_path: Path) -> None:
         ("route", "0"),
         ("context", "1"),
         ("proposal", "1"),
+        ("verdict", "1"),
         ("review", "1-0"),
         ("reviewed", "1-0.anna"),
         ("approved", "1-0.tool1"),

@@ -68,6 +68,7 @@ class World:
     """The log, the provider and the clock: what outlives a crash. Hooks inject faults."""
 
     now: datetime = NOW
+    sequence: int = 0
     events: dict[tuple[str, ...], Event] = field(default_factory=dict)
     ledger: dict[str, dict[str, Any]] = field(default_factory=dict)
     calls: list[ToolContext] = field(default_factory=list)
@@ -84,11 +85,18 @@ class World:
         address = (subject.event, subject.tenant, subject.request_id, subject.step)
         if address in self.events:
             return False
-        self.events[address] = Event(subject, data, "id", "/t", self.now, logged_at=self.now)
+        self.sequence += 1
+        self.events[address] = Event(
+            subject, data, "id", "/t", self.now, logged_at=self.now, sequence=self.sequence
+        )
         return True
 
     async def reserve(self, reservation: Reservation, subject: Subject, /) -> bool:
         self.before_reserve()
+        at = Subject(
+            "ev", "approved", subject.tenant, subject.request_id, reservation.action, subject.tail
+        )
+        self.put(at, reservation)  # the grant stands on the log before anything comes of it
         stored = self.put(subject, reservation)
         self.after_reserve()
         return stored
@@ -519,3 +527,21 @@ async def test_whatever_fails_no_effect_is_doubled_and_no_outcome_is_false(
     assert len(world.ledger) <= 1
     if outcome.effect is not DOUBT:
         assert (outcome.effect is LANDED) == bool(world.ledger)
+
+
+@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
+@pytest.mark.parametrize("action", ["1-0", "2-0"])
+async def test_an_erased_request_that_is_submitted_again_pays_nothing_again(
+    name: str, action: str
+) -> None:
+    """Of an erased request only the reservation is left; the new grant is logged after it."""
+    world = World()
+    first = grant(name)
+    world.finish(first, await world.process().perform(first))
+    world.events = {at: event for at, event in world.events.items() if at[0] == "reserved"}
+    again = grant(name, action=action)
+    world.put(Subject("ev", "approved", "acme", REQUEST, action, name), again)
+    world.now += timedelta(days=30)
+    outcome = await world.process().perform(again)
+    assert outcome.effect is DOUBT
+    assert len(world.calls) == 1

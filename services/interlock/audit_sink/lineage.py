@@ -25,6 +25,8 @@ _ANSWERS = {
 }
 """What an event without a cause belongs to, at the same step."""
 
+_JUDGED = frozenset({"confirm", "review", "approved", "answer", "repair"})
+
 
 @dataclass(frozen=True, slots=True)
 class Touched:
@@ -76,6 +78,13 @@ class Request:
                     yield found.sequence
         elif record.event in ("reserved", "dead", "retry", "discard"):
             yield from self._before(record, tokens)
+        if record.event in _JUDGED and record.cause:
+            # What the gate asks, grants or answers is committed with the verdict that says why.
+            yield from (
+                one.sequence
+                for one in self.records
+                if one.event == "verdict" and one.cause == record.cause
+            )
         if record.event == "result":
             # A call is made only under its reservation.
             yield from (

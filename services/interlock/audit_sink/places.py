@@ -1,7 +1,7 @@
 """Where an installation keeps its audit store, the keys to it, and what verifies it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -83,6 +83,17 @@ def open_reader(settings: Settings, *, sealed: bool = False) -> Iterator[AuditRe
                 keys.close()
     finally:
         database.close()
+
+
+@contextmanager
+def open_for_custody(settings: Settings) -> Iterator[tuple[Database, KeyStore]]:
+    """The store and its keys, to take contents and keys out of; raises `UserError`."""
+    _audit(settings, writable=False).close()  # it is there
+    with closing(_audit(settings, writable=True)) as database:
+        keys = open_keys(settings, writable=True)
+        assert keys is not None
+        with closing(keys):
+            yield database, keys
 
 
 def open_keys(settings: Settings, *, writable: bool = False) -> KeyStore | None:

@@ -206,6 +206,8 @@ class Performer:
         if known is not None and isinstance(known.data, Result):
             result = known.data
             return Outcome(effect=result.effect, output=result.output, failure=result.failure)
+        if await self._is_erased(grant, reserved):
+            return in_doubt("the record of this effect was erased: it may have landed before")
         if held.action != grant.action:
             # Its own event is still unacknowledged and recovers it; ours waits for the result.
             self._wait_out(reserved.logged_at, call, poll=1.0)
@@ -214,6 +216,21 @@ class Performer:
         if call.tool.spec.recovery != "idempotent" and not ours:
             self._wait_out(reserved.logged_at, call)
         return await self._recover(call, FailureCode.EFFECT_IN_DOUBT, "the call was cut off")
+
+    async def _is_erased(self, grant: Grant, reserved: Event) -> bool:
+        """Whether the grant that led to a reservation is gone from the log.
+
+        A grant is logged before its reservation. One that was logged later, or none, means that
+        the request was erased or has expired, and was then submitted again.
+        """
+        held = reserved.data
+        assert isinstance(held, Reservation)
+        granted = await self._log.read(
+            "approved", grant.tenant, grant.request_id, held.action, grant.tool
+        )
+        if granted is None or granted.sequence is None or reserved.sequence is None:
+            return granted is None
+        return granted.sequence > reserved.sequence
 
     def _wait_out(
         self, reserved_at: datetime | None, call: Call, poll: float | None = None

@@ -20,6 +20,7 @@ from interlock.runtime.settings import Settings
 from interlock_contracts.actions import Grant, Result
 from interlock_contracts.answer import Answer, DeadLetter
 from interlock_contracts.case import Case
+from interlock_contracts.custody import Custody
 from interlock_contracts.event import Event, InvalidEvent
 
 
@@ -62,6 +63,8 @@ async def _read(settings: Settings, request_id: str) -> list[StoredMessage]:
 def what(event: Event) -> str:
     """What an event says, in one line."""
     data = event.data
+    if isinstance(data, Custody):
+        return f"{data.act} by {data.by}" + (f": {data.reason}" if data.reason else "")
     if isinstance(data, Answer | Grant | Result | DeadLetter):
         return _of_outcome(data)
     if not isinstance(data, Case):

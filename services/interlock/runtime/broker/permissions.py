@@ -36,6 +36,8 @@ from interlock_contracts.table import (
 
 PROVISIONER = "provisioner"
 REPLAY = "replay"
+ERASER = "eraser"
+"""May overwrite messages of the log, as an erasure demands; an operator may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def users(topology: Topology) -> tuple[User, ...]:
     """Every user of this installation, with its least privilege."""
     standing = {durable.name: durable for durable in durables(topology)}
     found = [_stage(topology, standing[actor], actor) for actor in STAGES]
-    found.append(User(Actor.AUDIT_SINK.value, _consuming(topology.stream, Actor.AUDIT_SINK.value)))
+    found.append(_audit_sink(topology))
     found.extend(
         _further_executor(topology, executor_user(name), tools)
         for name, tools in topology.executors.items()
@@ -101,6 +103,7 @@ def users(topology: Topology) -> tuple[User, ...]:
         found.append(_outsider(topology, Actor.PRODUCER, tenant))
         found.append(_outsider(topology, Actor.REVIEWER, tenant))
     found.append(_operator(topology))
+    found.append(_eraser(topology))
     found.append(_replay(topology))
     found.append(User(PROVISIONER, ("$JS.API.>",), trusted=True))
     return tuple(found)
@@ -215,6 +218,27 @@ def _operator(topology: Topology) -> User:
         ),
         subscribe=tuple(spec.subject(cell) for spec in EVENTS),
         asks=(f"{cell}.{PREPARE_SUBJECT}.*",),
+    )
+
+
+def _audit_sink(topology: Topology) -> User:
+    """Consumes everything, and reads again what it finds that it has not."""
+    stream = topology.stream
+    reading = (_read_all(stream), f"$JS.API.STREAM.INFO.{stream}")
+    return User(Actor.AUDIT_SINK.value, (*_consuming(stream, Actor.AUDIT_SINK.value), *reading))
+
+
+def _eraser(topology: Topology) -> User:
+    """Overwrites messages of the log, which nobody else may, and says so on the log."""
+    stream = topology.stream
+    return User(
+        ERASER,
+        (
+            EVENT["custody"].subject(topology.cell),
+            f"$JS.API.STREAM.MSG.DELETE.{stream}",
+            _read_all(stream),
+            f"$JS.API.STREAM.INFO.{stream}",
+        ),
     )
 
 

@@ -1,0 +1,301 @@
+"""Custody of the record: erasing a person, expiring what is old, and the holds that forbid both.
+
+Every order is an event on the log before anything is done, so the record says itself why a content
+is gone. Three things then happen to it: it is overwritten in the log's stream, taken out of the
+audit store, and, for a person, the key is destroyed that every copy is sealed with. What is done
+half can be asked for again.
+
+On the log stay the events in `KEPT`: they hold nothing that a person wrote and protect from doing
+twice what was done, should an erased request be submitted again.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import nats.errors
+from nats.aio.client import Client
+
+from interlock.audit_sink.database import Database
+from interlock.audit_sink.keys import KeyStore, Person
+from interlock.audit_sink.stage import time_text
+from interlock.runtime.broker.topology import stream_name
+from interlock.runtime.commit import EXPECT_NEW, Committer
+from interlock.runtime.errors import UserError
+from interlock.runtime.log import JetStreamLog
+from interlock_contracts.custody import Custody
+from interlock_contracts.ids import new_request_id
+from interlock_contracts.subjects import Subject
+
+KEPT = frozenset({"reserved", "custody", "activated", "evaluated"})
+"""Events that are neither erased nor expired."""
+
+CLASSES = {
+    "conversation": ("request", "route", "context", "proposal", "verdict", "repair", "answer",
+                     "shadow"),
+    "decisions": ("confirm", "confirmed", "review", "reviewed", "notice"),
+    "actions": ("approved", "result"),
+    "operations": ("dead", "retry", "discard"),
+}  # fmt: skip
+"""Classes of events that a retention policy may name together."""
+
+_PAGE = 500
+_AT_ONCE = 64
+_ROUNDS = 5
+_CATCH_UP_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is known of a record without opening it."""
+
+    sequence: int
+    subject: str
+    request_id: str
+
+    @property
+    def event(self) -> str:
+        """The name of the event."""
+        return self.subject.split(".")[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """What an erasure did, or with a dry run would do: contents, by requests."""
+
+    data_subject: str
+    requests: int
+    contents: int
+    on_log: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An order that a tenant's contents, or one person's of it, must stay."""
+
+    id: str
+    tenant: str
+    order: Custody
+    since: datetime
+
+    def covers(self, data_subject: str) -> bool:
+        """Whether a person's contents are held."""
+        return self.order.data_subject in (None, data_subject)
+
+
+class Custodian:
+    """Gives the orders and carries them out.
+
+    `client` is connected as the eraser (for holds the operator is enough); `database` is the audit
+    store, to be written.
+    """
+
+    def __init__(self, client: Client, cell: str, database: Database, keys: KeyStore) -> None:
+        self.log = JetStreamLog(client, cell)
+        self._client = client
+        self._stream = stream_name(cell)
+        self._database = database
+        self._keys = keys
+
+    async def hold(self, tenant: str, user: str | None, by: str, reason: str) -> str:
+        """Forbid erasing and expiring for a tenant, or one person of it; the hold's id."""
+        whose = None if user is None else self._pseudonym((tenant, user))
+        id_ = new_request_id()
+        order = Custody(act="held", by=by, reason=reason, data_subject=whose)
+        await self._order([(tenant, id_, "held", order)])
+        return id_
+
+    async def release(self, id_: str, by: str, reason: str) -> Hold:
+        """End a hold; raises `UserError` when there is none such."""
+        found = [hold for hold in await self.holds("*") if hold.id == id_]
+        if not found:
+            raise UserError(f"no hold {id_!r}: `interlock audit holds` names them")
+        order = Custody(
+            act="released", by=by, reason=reason, data_subject=found[0].order.data_subject
+        )
+        await self._order([(found[0].tenant, id_, "released", order)])
+        return found[0]
+
+    async def holds(self, tenant: str) -> list[Hold]:
+        """The holds that stand. Read from the log itself: never stale."""
+        standing: dict[str, Hold] = {}
+        for step in ("held", "released"):
+            async for message in self.log.matching(f"{self.log.cell}.custody.{tenant}.*.{step}"):
+                event = message.event()
+                at, order = event.subject, event.data
+                if step == "released":
+                    standing.pop(at.request_id, None)
+                elif isinstance(order, Custody):
+                    hold = Hold(at.request_id, at.tenant, order, message.logged_at)
+                    standing[at.request_id] = hold
+        return list(standing.values())
+
+    async def erase(
+        self, person: Person, by: str, reason: str, *, dry_run: bool = False
+    ) -> Erasure:
+        """Make everything that a person wrote, or that was written for it, unreadable for ever.
+
+        Raises:
+            UserError: nobody of that name is on record, a hold stands, or the audit sink lags.
+        """
+        whose = self._pseudonym(person)
+        for hold in await self.holds(person[0]):
+            if hold.covers(whose):
+                raise UserError(
+                    f"a hold stands since {hold.since:%Y-%m-%d} ({hold.order.by}: "
+                    f"{hold.order.reason or 'no reason given'}): interlock audit release {hold.id}"
+                )
+        await self._caught_up()
+        records = self._of_person(whose)
+        requests = {record.request_id for record in records}
+        on_log = sum(record.event not in KEPT for record in records)
+        if not dry_run:
+            await self._erase(person[0], whose, by, reason)
+        return Erasure(whose, len(requests), len(records), on_log)
+
+    async def _erase(self, tenant: str, whose: str, by: str, reason: str) -> None:
+        """Until nothing is left: requests may be under way while it is done."""
+        order = Custody(act="erased", by=by, reason=reason, data_subject=whose)
+        ordered: set[str] = set()
+        done: set[int] = set()
+        for _ in range(_ROUNDS):
+            records = [one for one in self._of_person(whose) if one.sequence not in done]
+            requests = {record.request_id for record in records} - ordered
+            await self._order([(tenant, one, f"erased-{whose}", order) for one in sorted(requests)])
+            ordered |= requests
+            await self._take_out(records)
+            done |= {record.sequence for record in records}
+            if self._keys.get(whose) is not None:
+                self._keys.destroy(whose, datetime.now().astimezone())
+            elif not records:
+                return
+            await self._caught_up()
+
+    async def expire(
+        self, tenant: str, events: Sequence[str], until: datetime, by: str, *, dry_run: bool = False
+    ) -> int:
+        """Take out a tenant's contents of these events logged before `until`; how many.
+
+        What is held stays. Raises `UserError` when the whole tenant is held.
+        """
+        if KEPT.intersection(events):
+            raise UserError(f"{', '.join(sorted(KEPT.intersection(events)))} never expire")
+        holds = await self.holds(tenant)
+        if any(hold.order.data_subject is None for hold in holds):
+            raise UserError(f"a hold stands on all of {tenant}: interlock audit holds")
+        held = {hold.order.data_subject for hold in holds}
+        marks = ",".join("?" * len(events))
+        rows = self._database.execute(
+            "SELECT sequence, subject, request_id, data_subject FROM events "  # noqa: S608 - marks
+            "WHERE tenant = ? AND logged_at < ? AND payload IS NOT NULL "
+            f"AND type IN ({marks}) ORDER BY sequence",
+            (tenant, time_text(until), *(f"interlock.{event}.v1" for event in events)),
+        )
+        records = [Record(*row[:3]) for row in rows if row[3] not in held]
+        if records and not dry_run:
+            order = Custody(
+                act="expired", by=by, events=tuple(events), until=until, count=len(records)
+            )
+            await self._order([(tenant, new_request_id(), "expired", order)])
+            await self._take_out(records)
+        return len(records)
+
+    def tenants(self) -> list[str]:
+        """The tenants on record."""
+        rows = self._database.execute("SELECT DISTINCT tenant FROM events ORDER BY tenant")
+        return [tenant for (tenant,) in rows if tenant]
+
+    async def exported(self, tenant: str, by: str, reason: str, count: int) -> None:
+        """Put on record that contents were given away readable."""
+        order = Custody(act="exported", by=by, reason=reason, count=count)
+        await self._order([(tenant, new_request_id(), "exported", order)])
+
+    def _pseudonym(self, person: Person) -> str:
+        tenant, name = person
+        found = self._keys.pseudonym(person)
+        if found is not None:
+            return found
+        known = self._database.execute(
+            "SELECT 1 FROM events WHERE data_subject = ? AND tenant = ? LIMIT 1", (name, tenant)
+        )
+        if known:
+            return name
+        raise UserError(f"nobody called {name!r} of {tenant} is on record")
+
+    def _of_person(self, whose: str) -> list[Record]:
+        rows = self._database.execute(
+            "SELECT sequence, subject, request_id FROM events WHERE data_subject = ? "
+            "ORDER BY sequence",
+            (whose,),
+        )
+        return [Record(*row) for row in rows]
+
+    async def _caught_up(self) -> None:
+        """Wait until everything on the log is in the audit store."""
+        info = await self._ask(f"STREAM.INFO.{self._stream}", {})
+        last = info["state"]["last_seq"]
+        patience = time.monotonic() + _CATCH_UP_S
+        while (behind := last - self._stored()) > 0:
+            if time.monotonic() > patience:
+                raise UserError(f"the audit sink is {behind} events behind: wait until it has them")
+            await asyncio.sleep(0.1)  # a database offers no event to wait for
+
+    def _stored(self) -> int:
+        ((size,),) = self._database.execute("SELECT max(size) FROM checkpoints")
+        return size or 0
+
+    async def _order(self, orders: Iterable[tuple[str, str, str, Custody]]) -> None:
+        """Log orders, each by tenant, id and step. One that stands already is well."""
+        committer = Committer(self._client)
+        try:
+            for tenant, id_, step, order in orders:
+                address = Subject(self.log.cell, "custody", tenant, id_, step)
+                body = order.model_dump_json().encode()
+                await committer.commit_wire([(str(address), body, EXPECT_NEW)])
+        finally:
+            await committer.close()
+
+    async def _take_out(self, records: Sequence[Record]) -> None:
+        """Overwrite records on the log, then drop them from the store."""
+        going = [record for record in records if record.event not in KEPT]
+        limit = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(record: Record) -> None:
+            async with limit:
+                await self._overwrite(record)
+
+        await asyncio.gather(*(one(record) for record in going))
+        for start in range(0, len(records), _PAGE):
+            page = [record.sequence for record in records[start : start + _PAGE]]
+            marks = ",".join("?" * len(page))
+            sql = f"UPDATE events SET payload = NULL WHERE sequence IN ({marks})"  # noqa: S608
+            self._database.execute(sql, page)
+
+    async def _overwrite(self, record: Record) -> None:
+        """Delete a message from the stream, its bytes overwritten; harmless when it is gone."""
+        message = await self.log.at(record.sequence)
+        if message is None:
+            return
+        if message.subject != record.subject:  # never delete what is somebody else's
+            raise UserError(
+                f"message {record.sequence} of the log is not what was recorded under that "
+                "number: this is another log"
+            )
+        order = {"seq": record.sequence, "no_erase": False}
+        answer = await self._ask(f"STREAM.MSG.DELETE.{self._stream}", order)
+        if not answer.get("success"):
+            reason = answer.get("error", {}).get("description", "refused")
+            raise UserError(f"message {record.sequence} could not be overwritten: {reason}")
+
+    async def _ask(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
+        payload = json.dumps(body).encode() if body else b""
+        try:
+            reply = await self._client.request(f"$JS.API.{call}", payload, timeout=10)
+        except nats.errors.Error as error:
+            raise UserError(f"the broker did not answer: {type(error).__name__}") from None
+        answer: dict[str, Any] = json.loads(reply.data)
+        return answer

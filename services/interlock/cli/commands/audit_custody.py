@@ -1,0 +1,224 @@
+"""`audit erase`, `expire`, `hold`, `release`, `holds`: what may be done to the record itself."""
+
+import getpass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from interlock.cli.common import (
+    JsonOption,
+    StateOption,
+    connected,
+    err,
+    out,
+    print_json,
+    run,
+    settings_of,
+)
+from interlock.runtime.broker.permissions import ERASER
+from interlock.runtime.errors import UserError
+from interlock.runtime.settings import Settings
+
+if TYPE_CHECKING:
+    from interlock.audit_sink.custody import Custodian, Erasure
+
+Reason = Annotated[str, typer.Option(help="Why; kept in the audit log.")]
+By = Annotated[str | None, typer.Option(help="Who orders it. Default: the user of this system.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
+
+
+def erase(
+    subject: Annotated[
+        str, typer.Option(metavar="TENANT/USER", help="Whose contents; or TENANT/PSEUDONYM.")
+    ],
+    reason: Reason = "",
+    by: By = None,
+    dry_run: DryRun = False,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Make all that a person wrote or was told unreadable for ever: here, on the log, in exports.
+
+    What happened stays provable: who approved what, when, on which document. It cannot be undone.
+    """
+    tenant, slash, user = subject.partition("/")
+    if not slash or not tenant or not user:
+        raise UserError("--subject is TENANT/USER")
+    done = run(_erase(settings_of(state), (tenant, user), _who(by), reason, dry_run=dry_run))
+    shown = {
+        "data_subject": done.data_subject,
+        "requests": done.requests,
+        "contents": done.contents,
+        "messages_overwritten": 0 if dry_run else done.on_log,
+        "dry_run": dry_run,
+    }
+    if json_:
+        print_json(shown)
+        return
+    would = "would be " if dry_run else ""
+    out.print(
+        f"{done.contents} contents of {done.requests} requests {would}erased "
+        f"({done.on_log} messages {would}overwritten on the log); pseudonym {done.data_subject}"
+    )
+
+
+def expire(
+    policy: Annotated[
+        Path, typer.Option(help="YAML: tenant (or '*') → event or class of events → days to keep.")
+    ],
+    by: By = None,
+    dry_run: DryRun = False,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Take out contents that are older than the policy keeps them. Run it as often as you like."""
+    periods = read_policy(policy)
+    for tenant, event, count in run(
+        _expire(settings_of(state), periods, _who(by), dry_run=dry_run)
+    ):
+        if json_:
+            print_json({"tenant": tenant, "events": event, "expired": count, "dry_run": dry_run})
+        else:
+            out.print(f"{tenant}: {count} contents of {event}", markup=False)
+
+
+def hold(
+    tenant: Annotated[str, typer.Option(help="The tenant whose contents must stay.")],
+    user: Annotated[str | None, typer.Option(help="Only this person's.")] = None,
+    reason: Reason = "",
+    by: By = None,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """A legal hold: until it is released nothing of it is erased and nothing expires."""
+
+    async def work() -> str:
+        async with _custodian(settings_of(state)) as custodian:
+            return await custodian.hold(tenant, user, _who(by), reason)
+
+    id_ = run(work())
+    if json_:
+        print_json({"hold": id_})
+    else:
+        out.print(f"held: {id_}", markup=False)
+
+
+def release(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="As `audit holds` prints it.")],
+    reason: Reason = "",
+    by: By = None,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """End a legal hold."""
+
+    async def work() -> str:
+        async with _custodian(settings_of(state)) as custodian:
+            return (await custodian.release(id_, _who(by), reason)).tenant
+
+    tenant = run(work())
+    if json_:
+        print_json({"released": id_, "tenant": tenant})
+    else:
+        out.print(f"released: {id_} of {tenant}", markup=False)
+
+
+def holds(
+    tenant: Annotated[str, typer.Option(help="Only this tenant's.")] = "*",
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """The legal holds that stand."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with _custodian(settings_of(state)) as custodian:
+            return [
+                {
+                    "hold": one.id,
+                    "tenant": one.tenant,
+                    "data_subject": one.order.data_subject,
+                    "by": one.order.by,
+                    "reason": one.order.reason,
+                    "since": one.since.isoformat(),
+                }
+                for one in await custodian.holds(tenant)
+            ]
+
+    for one in run(work()):
+        if json_:
+            print_json(one)
+            continue
+        whose = one["data_subject"] or "everybody"
+        words = (one["hold"], one["tenant"], whose, one["since"], one["by"], one["reason"])
+        out.print("  ".join(words), markup=False)
+
+
+def read_policy(path: Path) -> dict[str, dict[str, timedelta]]:
+    """Tenant → event → how long its contents are kept; raises `UserError` for what is no policy."""
+    from interlock.audit_sink.custody import CLASSES, KEPT
+    from interlock_contracts.table import EVENT
+
+    try:
+        stated = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"the policy {path} cannot be read ({type(error).__name__})") from None
+    if not isinstance(stated, dict) or not all(isinstance(one, dict) for one in stated.values()):
+        raise UserError(f"{path}: tenants (or '*'), and below each a class or event and its days")
+    known = {**CLASSES, **{name: (name,) for name in EVENT if name not in KEPT}}
+    found: dict[str, dict[str, timedelta]] = {}
+    for tenant, periods in stated.items():
+        kept = found.setdefault(str(tenant), {})
+        # An event's own period wins over that of its class.
+        for name, days in sorted(periods.items(), key=lambda one: one[0] not in CLASSES):
+            if name not in known:
+                raise UserError(f"{path}: {name!r} is none of {', '.join(sorted(known))}")
+            if isinstance(days, bool) or not isinstance(days, int) or days < 1:
+                raise UserError(f"{path}: {name} of {tenant} is to be kept 1 day or more")
+            kept.update(dict.fromkeys(known[name], timedelta(days=days)))
+    return found
+
+
+async def _erase(
+    settings: Settings, person: tuple[str, str], by: str, reason: str, *, dry_run: bool
+) -> "Erasure":
+    async with _custodian(settings) as custodian:
+        return await custodian.erase(person, by, reason, dry_run=dry_run)
+
+
+async def _expire(
+    settings: Settings, policy: dict[str, dict[str, timedelta]], by: str, *, dry_run: bool
+) -> list[tuple[str, str, int]]:
+    done, now = [], datetime.now(UTC)
+    async with _custodian(settings) as custodian:
+        for tenant in custodian.tenants():
+            periods = {**policy.get("*", {}), **policy.get(tenant, {})}
+            for period in sorted(set(periods.values())):
+                events = sorted(name for name, one in periods.items() if one == period)
+                try:
+                    count = await custodian.expire(
+                        tenant, events, now - period, by, dry_run=dry_run
+                    )
+                except UserError as error:
+                    err.print(str(error), style="yellow", markup=False)
+                    break
+                done.append((tenant, ", ".join(events), count))
+    return done
+
+
+@asynccontextmanager
+async def _custodian(settings: Settings) -> "AsyncIterator[Custodian]":
+    from interlock.audit_sink.custody import Custodian
+    from interlock.audit_sink.places import open_for_custody
+
+    with open_for_custody(settings) as (database, keys):
+        async with connected(settings, ERASER) as client:
+            yield Custodian(client, settings.cell, database, keys)
+
+
+def _who(by: str | None) -> str:
+    return by or getpass.getuser()
