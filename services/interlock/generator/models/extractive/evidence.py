@@ -7,7 +7,6 @@ too little of the question is left out, and if nothing is left the model abstain
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
@@ -184,10 +183,9 @@ def _question(question: str, earlier: str) -> dict[str, float]:
 
 def _weights(asked: Mapping[str, float], found: Sequence[Sentence]) -> dict[str, float]:
     """What each term of the question weighs; the terms together weigh one."""
-    frequency = Counter(stem for one in found for stem in one.stems)
     raw: dict[str, float] = {}
     for term, weight in asked.items():
-        often = max(frequency[word] for word in (term, *related(term)))
+        often = max(sum(word in one.stems for one in found) for word in (term, *related(term)))
         own = 2.0 if _CODE.fullmatch(term) else 1.0
         raw[term] = own * weight * math.log(1 + len(found) / (often or 1))
     whole = sum(raw.values()) or 1.0
@@ -201,7 +199,7 @@ def _scored(
     read: Read,
     refused: Sequence[re.Pattern[str]],
 ) -> list[_Scored]:
-    """The sentences that could be said, best first: each has one of the `telling` terms."""
+    """The sentences that could be said, best first: each has one of the `telling` words."""
     best_chunk = max(chunk.score for chunk, _ in read)
     figure = wanted(question)
     about_me = bool(_FIRST_PERSON.search(question))
@@ -210,10 +208,12 @@ def _scored(
     for at, (chunk, found) in enumerate(read):
         rank = 0.7 + 0.3 * chunk.score / best_chunk if best_chunk > 0 else 1.0
         title = frozenset(stems(chunk.title))
+        titled = not telling.isdisjoint(title)
         for position, one in enumerate(found):
+            if not titled and telling.isdisjoint(one.stems) and telling.isdisjoint(one.heading):
+                continue
             covered = _covered(one, title, weights)
-            near = one.stems | one.heading | title
-            if not covered or not codes <= near or not any(_has(near, term) for term in telling):
+            if not covered or not codes <= one.stems | one.heading | title:
                 continue
             if _says(refused, one.text):
                 continue
@@ -233,12 +233,17 @@ def _scored(
 def _telling(weights: Mapping[str, float], read: Read) -> set[str]:
     """The terms that tell most of the question, of those that the sources have at all.
 
-    A sentence without any of them is beside the point: another one of the sources has them.
+    With the words related to them. A sentence without any of them is beside the point: another
+    one of the sources has them.
     """
-    said = frozenset().union(*(one.stems for _, found in read for one in found))
-    known = {term: weight for term, weight in weights.items() if _has(said, term)}
+    known = {
+        term: weight
+        for term, weight in weights.items()
+        if any(_has(one.stems, term) for _, found in read for one in found)
+    }
     most = max(known.values(), default=0.0)
-    return {term for term, weight in known.items() if weight >= 0.9 * most} or set(weights)
+    telling = [term for term, weight in known.items() if weight >= 0.9 * most] or list(weights)
+    return {word for term in telling for word in (term, *related(term))}
 
 
 def _has(stems_: frozenset[str], term: str) -> bool:
