@@ -101,6 +101,22 @@ async def test_replay_of_everything_since_the_beginning(world: World) -> None:
     assert text.out.startswith(f"{world.requests['refund']} identical (11 events")
 
 
+async def test_the_prompt_of_a_request_is_shown_and_is_the_one_that_was_sent(world: World) -> None:
+    await settled(world)
+    bundle = ("--bundle", str(world.settings.bundle))
+    shown = await cli(world, "prompt", world.requests["refund"], "--json", *bundle)
+    assert shown.status == 0, shown.err
+    assert [line["step"] for line in shown.lines] == [1, 2]
+    assert all(line["same"] for line in shown.lines)
+    assert "create_refund" in shown.lines[0]["prompt"]
+    assert "<result id=" in shown.lines[1]["prompt"]
+    text = await cli(world, "prompt", world.requests["refund"], "--step", "2", *bundle)
+    assert text.out.startswith("proposal 2: conclude by ")
+    none = await cli(world, "prompt", world.requests["refund"], "--step", "9", *bundle)
+    assert (none.status, none.out) == (1, "")
+    assert "no proposal 9 is logged" in none.err
+
+
 async def test_replay_names_a_divergence_and_fails(world: World) -> None:
     """The key that signed its bundle is not trusted: nothing can be said to be identical."""
     trusted = trusted_keys_path(world.settings.state, BUNDLES)

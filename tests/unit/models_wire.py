@@ -43,7 +43,9 @@ class Server:
                 first, *lines = head.decode().strip().split("\r\n")
                 headers = {k.lower(): v.strip() for k, _, v in (x.partition(":") for x in lines)}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
-                self.seen.append((first.split()[1], headers, json.loads(body or b"{}")))
+                form = headers.get("content-type", "").startswith("application/x-www-form")
+                sent = {"form": body.decode()} if form else json.loads(body or b"{}")
+                self.seen.append((first.split()[1], headers, sent))
                 if self.reply.hang:
                     await reader.read()
                     return

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -254,6 +255,20 @@ async def test_the_next_candidate_answers_and_the_reason_is_recorded(
     assert why.startswith(f"{provider}/{NAMES[provider]}: it failed")
 
 
+async def test_the_slower_of_two_is_hung_up_on(provider: str, model: HostedModel) -> None:
+    routes = ModelRoutes({provider: model})
+    good = answer(provider, json.dumps(SAID))
+    async with serving(Reply(good, hang=True)) as silent, serving(Reply(good)) as well:
+        first, second = candidate(provider, silent), candidate(provider, well)
+        hedged = replace(request(first, second), hedge_after_s=0.2)
+        response = await routes.complete(hedged)
+        await routes.aclose()
+    assert proposal(response).text == "Ten days."
+    (why,) = response.passed_over
+    assert "another answered first; cancelled" in why
+    assert (len(silent.seen), len(well.seen)) == (1, 1)
+
+
 async def test_a_provider_that_asks_for_time_is_left_alone_for_it(
     provider: str, model: HostedModel
 ) -> None:
@@ -300,3 +315,22 @@ async def test_a_key_is_not_sent_in_the_clear_to_bedrock(provider: str, model: H
     why = "plain HTTP" if provider == "bedrock" else "could not be reached"
     with pytest.raises(ModelPassed, match=why):
         await model.complete(request(chosen), chosen)
+
+
+async def test_without_the_machines_identity_bedrock_is_passed_over(
+    provider: str, model: HostedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    async with serving(Reply(answer(provider, json.dumps(SAID)))) as server:
+        chosen = candidate(provider, server)
+        if provider != "bedrock":  # they have a key of their own
+            assert proposal(await model.complete(request(chosen), chosen)).statements
+        else:
+            with pytest.raises(ModelPassed) as passed:
+                await model.complete(request(chosen), chosen)
+            assert passed.value.unwell
+        await model.aclose()

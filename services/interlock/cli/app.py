@@ -12,6 +12,7 @@ from interlock.cli.commands import (
     dlq,
     doctor,
     events,
+    prompt,
     replay,
     review,
     run,
@@ -49,6 +50,7 @@ app.command()(run.up)
 app.command()(run.serve)
 app.command()(ask.ask)
 app.command()(events.events)
+app.command()(prompt.prompt)
 app.command()(stage.stage)
 app.command()(replay.replay)
 app.command()(doctor.doctor)

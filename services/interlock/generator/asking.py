@@ -6,7 +6,7 @@ from datetime import datetime
 from interlock.bundles.model import Bundle, ModelRoute, OutputContract, Task
 from interlock.generator.choice import Asked, choose, task_of
 from interlock.generator.models.port import ModelRequest
-from interlock.generator.packing import pack
+from interlock.generator.packing import Packed, pack
 from interlock.generator.prompt import render
 from interlock.generator.tokens import counter_of
 from interlock.runtime.errors import NeverRetry
@@ -14,6 +14,7 @@ from interlock_contracts.case import Case
 from interlock_contracts.failures import Failure, FailureCode, failure
 from interlock_contracts.proposal import Packing
 from interlock_contracts.routing import Route
+from interlock_contracts.tools import ToolSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +37,14 @@ def ask(bundle: Bundle, case: Case, step: int, now: datetime) -> Asking | Failur
     if route is None:
         raise NeverRetry(FailureCode.EVENT_INVALID, "the case has no route")
     models, contract = _specification(bundle, route)
-    known = tuple(
-        bundle.tools[name] for name in (*route.tools, *route.plans) if name in bundle.tools
-    )
-    # The gate takes no call of the last turn: then none is offered, and an answer is asked for.
-    offered = known if step < route.budget.max_turns else ()
+    known = _known(bundle, route)
+    offered = _offered(known, route, step)
     task = task_of(case, route, tools=bool(offered))
-    counter = counter_of(models.candidates)
-    packed = pack(
-        case, models, counter, lambda fitted: render(bundle, models.prompt, fitted, offered)
-    )
+    packed = packed_prompt(bundle, case, route, step)
     hosted = any(not one.embedded for one in models.candidates)
     tokens = packed.packing.tokens if packed.packing else 0
     if hosted and not packed.packing:
-        tokens = counter.count(packed.prompt)
+        tokens = counter_of(models.candidates).count(packed.prompt)
     left_s = _left_s(case, now)
     choice = choose(case, route, models, bundle, Asked(task, tokens, left_s, packed.fits))
     if choice.code is not None:
@@ -69,6 +64,24 @@ def ask(bundle: Bundle, case: Case, step: int, now: datetime) -> Asking | Failur
         accounts=bundle.accounts,
     )
     return Asking(request, route, task, packed.packing)
+
+
+def packed_prompt(bundle: Bundle, case: Case, route: Route, step: int) -> Packed:
+    """The prompt of this step, and what was left out of it; raises `NeverRetry` as `ask`."""
+    models, _ = _specification(bundle, route)
+    tools = _offered(_known(bundle, route), route, step)
+    counter = counter_of(models.candidates)
+    return pack(case, models, counter, lambda fit: render(bundle, models.prompt, fit, tools))
+
+
+def _known(bundle: Bundle, route: Route) -> tuple[ToolSpec, ...]:
+    names = (*route.tools, *route.plans)
+    return tuple(bundle.tools[name] for name in names if name in bundle.tools)
+
+
+def _offered(known: tuple[ToolSpec, ...], route: Route, step: int) -> tuple[ToolSpec, ...]:
+    """The gate takes no call of the last turn: then none is offered, and an answer asked for."""
+    return known if step < route.budget.max_turns else ()
 
 
 def _left_s(case: Case, now: datetime) -> float | None:

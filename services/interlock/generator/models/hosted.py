@@ -126,6 +126,9 @@ class HostedModel:
         except (ValueError, TypeError, AttributeError, LookupError):
             # Some clients build their answer from whatever JSON came, or from none.
             raise ModelPassed(_UNREADABLE, unwell=True) from None
+        except Exception as error:
+            # Say, no credentials, or no token for them: the next candidate may do without.
+            raise ModelPassed(f"its client failed ({type(error).__name__})", unwell=True) from None
 
     @asynccontextmanager
     async def _client(
