@@ -103,16 +103,15 @@ async def test_replay_of_everything_since_the_beginning(world: World) -> None:
 
 async def test_the_prompt_of_a_request_is_shown_and_is_the_one_that_was_sent(world: World) -> None:
     await settled(world)
-    bundle = ("--bundle", str(world.settings.bundle))
-    shown = await cli(world, "prompt", world.requests["refund"], "--json", *bundle)
+    shown = await cli(world, "prompt", world.requests["refund"], "--json")
     assert shown.status == 0, shown.err
     assert [line["step"] for line in shown.lines] == [1, 2]
     assert all(line["same"] for line in shown.lines)
     assert "create_refund" in shown.lines[0]["prompt"]
     assert "<result id=" in shown.lines[1]["prompt"]
-    text = await cli(world, "prompt", world.requests["refund"], "--step", "2", *bundle)
+    text = await cli(world, "prompt", world.requests["refund"], "--step", "2")
     assert text.out.startswith("proposal 2: conclude by ")
-    none = await cli(world, "prompt", world.requests["refund"], "--step", "9", *bundle)
+    none = await cli(world, "prompt", world.requests["refund"], "--step", "9")
     assert (none.status, none.out) == (1, "")
     assert "no proposal 9 is logged" in none.err
 

@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from interlock.bundles.errors import BundleRefused, BundleUnknown
 from interlock.cli.common import (
-    BundleOption,
     JsonOption,
     StateOption,
+    connected,
     err,
-    operator_log,
     out,
     print_json,
     run,
     settings_of,
 )
 from interlock.runtime.errors import NeverRetry, UserError
+from interlock.runtime.log import JetStreamLog
 from interlock.runtime.settings import Settings
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.case import Case
@@ -27,6 +28,10 @@ from interlock_contracts.proposal import ModelRecord
 if TYPE_CHECKING:
     from interlock.bundles.model import Bundle
     from interlock.generator.models.recording import Recordings
+
+
+USER = "replay"
+"""Whose credential is used: it reads the log and the stored bundles, and publishes nothing live."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,6 @@ def prompt(
         int | None, typer.Option(min=1, help="This proposal only; default: every one.")
     ] = None,
     state: StateOption = None,
-    bundle: BundleOption = None,
     json_: JsonOption = False,
 ) -> None:
     """The prompts of one request and what the models answered.
@@ -58,7 +62,7 @@ def prompt(
     digest of the one that was sent. The provider's own response is shown where the bundle had it
     recorded. Exit status 1 if a prompt is not the one that was sent.
     """
-    found = run(_read(settings_of(state, bundle), request_id, step))
+    found = run(_read(settings_of(state), request_id, step))
     if not found:
         what = "nothing is" if step is None else f"no proposal {step} is"
         raise UserError(f"{what} logged of a request {request_id!r}")
@@ -78,19 +82,24 @@ def prompt(
 
 async def _read(settings: Settings, request_id: str, step: int | None) -> list[Said]:
     from interlock.generator.models.recording import FileRecordings
-    from interlock.runtime.wiring import bundles_of
+    from interlock.runtime.wiring import stored_bundles
 
-    bundles, recordings = bundles_of(settings), FileRecordings(settings.state / "recordings")
-    async with operator_log(settings) as (_, log):
-        messages = await log.of_request(request_id)
+    recordings = FileRecordings(settings.state / "recordings")
     found: list[Said] = []
-    for message in messages:
-        try:
-            event = message.event()
-        except InvalidEvent:
-            continue
-        if event.subject.event == "proposal" and step in (None, event.case.step):
-            found.append(said(event.case, await bundles.get(event.case.bundle), recordings))
+    async with connected(settings, USER) as client:
+        bundles = await stored_bundles(client, settings)
+        for message in await JetStreamLog(client, settings.cell).of_request(request_id):
+            try:
+                event = message.event()
+            except InvalidEvent:
+                continue
+            if event.subject.event != "proposal" or step not in (None, event.case.step):
+                continue
+            try:
+                bundle = await bundles.get(event.case.bundle)
+            except (BundleRefused, BundleUnknown) as error:
+                raise UserError(f"the bundle of proposal {event.case.step}: {error}") from None
+            found.append(said(event.case, bundle, recordings))
     return found
 
 
