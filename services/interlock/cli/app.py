@@ -11,6 +11,7 @@ from interlock.cli.commands import (
     deploy,
     dlq,
     doctor,
+    evals,
     events,
     prompt,
     replay,
@@ -57,6 +58,7 @@ app.command()(doctor.doctor)
 for more in (activation, stored):
     bundle.app.add_typer(more.app)
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(evals.app, name="eval")
 app.add_typer(review.app, name="review")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(audit.app, name="audit")

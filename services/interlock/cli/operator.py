@@ -2,16 +2,18 @@
 
 import getpass
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from interlock.bundles.model import Bundle
 from interlock.cli.common import operator_log
+from interlock.cli.evaluations import required
 from interlock.runtime.broker.connect import BrokerClient
 from interlock.runtime.bundles import pointer
-from interlock.runtime.bundles.changes import Activate
-from interlock.runtime.bundles.rollout import Rollout
+from interlock.runtime.bundles.changes import Activate, Change
+from interlock.runtime.bundles.rollout import Outcome, Rollout
 from interlock.runtime.bundles.store import BundleStore, Pushed, push
 from interlock.runtime.errors import UserError
 from interlock.runtime.keys import BUNDLES, signing_key, verifier
@@ -41,6 +43,23 @@ class Desk:
         """Store a bundle, signed with the operator's key; False if it was stored before."""
         key = signing_key(self.settings, BUNDLES)
         return await push(self.client, self.settings.cell, bundle, key, author)
+
+    async def start_on(
+        self,
+        digest: str,
+        change: Change,
+        by: str,
+        reason: str,
+        gold: Sequence[Path] = (),
+        **how: bool,
+    ) -> Outcome:
+        """Change what requests start on, to a bundle whose gates are open.
+
+        `gold` are further gold sets that it must have passed; `how` as `Rollout.make`. Raises
+        `UserError`.
+        """
+        rests_on = await required(self, digest, gold)
+        return await self.rollout.make(change, by=by, reason=reason, evaluations=rests_on, **how)
 
     async def pushed(self) -> list[Pushed]:
         """Every stored bundle that may be used, in the order it was pushed."""
@@ -107,5 +126,8 @@ async def activate_folder(
             return history[-1].activation
         change = Activate(bundle.digest, how="up")
         reason = reason or f"interlock up --bundle {settings.bundle}"
-        made = await at.rollout.make(change, by=author(), reason=reason, without_services=True)
+        if history:
+            made = await at.start_on(bundle.digest, change, author(), reason, without_services=True)
+        else:  # nothing is active yet, and nothing could have been evaluated here
+            made = await at.rollout.make(change, by=author(), reason=reason)
         return made.activation

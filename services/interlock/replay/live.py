@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from interlock.contract_validator import stage as validator
+from interlock.contract_validator.gate import Fetch
 from interlock.generator import stage as generator
 from interlock.generator.models.routes import ModelRoutes
 from interlock.intent_router import stage as router
@@ -54,16 +55,27 @@ async def _retriever(settings: Settings, index: Path) -> Decide:
 
 def _validator(log: MemoryLog, settings: Settings) -> tuple[Decide, list[str]]:
     """Facts from the read-only tools, run in this process."""
-    from interlock.sdk.effects import Performer
-    from interlock.sdk.serving import load_executor
-
-    performer = Performer(load_executor(settings), log, _never_reserve)
     notes = []
     if signing_key_path(settings.state).exists():
         key = signing_key(settings)
     else:
         key = SigningKey.generate()
         notes.append(f"no key in {settings.state}: grants are signed with one nobody trusts")
+    facts = read_only(settings, log)
+    using = validator.Capabilities(facts=facts, sign=key.sign, log=log, reviews=log.reviews)
+
+    async def decide(given: Input) -> Sequence[Draft]:
+        return await validator.decide(given, using)
+
+    return decide, notes
+
+
+def read_only(settings: Settings, log: MemoryLog) -> Fetch:
+    """The settings' tools that only read, run in this process."""
+    from interlock.sdk.effects import Performer
+    from interlock.sdk.serving import load_executor
+
+    performer = Performer(load_executor(settings), log, _never_reserve)
 
     async def facts(
         tenant: str, request_id: str, tool: str, arguments: dict[str, Any]
@@ -71,12 +83,7 @@ def _validator(log: MemoryLog, settings: Settings) -> tuple[Decide, list[str]]:
         question = FactRequest(tenant=tenant, request_id=request_id, tool=tool, arguments=arguments)
         return await performer.answer_fact(question)
 
-    using = validator.Capabilities(facts=facts, sign=key.sign, log=log, reviews=log.reviews)
-
-    async def decide(given: Input) -> Sequence[Draft]:
-        return await validator.decide(given, using)
-
-    return decide, notes
+    return facts
 
 
 async def _never_reserve(_: Reservation, __: Subject) -> bool:

@@ -40,9 +40,10 @@ class MemoryLog:
         self._at: dict[_Key, tuple[int, Entry]] = {}
         self._followed: dict[tuple[str, str], Event] = {}
         for entry in entries:
-            self._add(entry)
+            self.add(entry)
 
-    def _add(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> None:
+        """One more, at the end."""
         address = entry.subject if isinstance(entry, Event) else entry.address
         if address is not None and _key(address) in self._at:
             return

@@ -72,8 +72,9 @@ def push(
             if not activate or (now is not None and now.bundle == bundle.digest):
                 return new, None
             change = Activate(bundle.digest)
-            made = await at.rollout.make(change, by=who, reason=reason, without_services=without)
-            return new, made
+            return new, await at.start_on(
+                bundle.digest, change, who, reason, without_services=without
+            )
 
     new, made = run(work())
     if json_:
@@ -202,7 +203,6 @@ async def _change(
     without: bool = False,
     back: bool = False,
 ) -> "Outcome":
-    from interlock.cli.evaluations import required
     from interlock.cli.operator import author as whoever
     from interlock.cli.operator import desk
     from interlock.runtime.bundles import pointer
@@ -214,18 +214,11 @@ async def _change(
             digest = _back(await pointer.history(at.log))
         else:
             digest = ""
-        wanted = change(digest)
-        evaluations: list[str] = []
-        if digest and not back:
-            evaluations = await required(at, digest, require_eval or ())
-        return await at.rollout.make(
-            wanted,
-            by=author or whoever(),
-            reason=reason,
-            evaluations=evaluations,
-            without_services=without,
-            urgent=back,
-        )
+        wanted, by = change(digest), author or whoever()
+        if back or not digest:  # neither a way back nor an end is asked for an evaluation
+            return await at.rollout.make(wanted, by=by, reason=reason, urgent=back)
+        gold = require_eval or ()
+        return await at.start_on(digest, wanted, by, reason, gold, without_services=without)
 
 
 def _back(history: "list[Entry]") -> str:

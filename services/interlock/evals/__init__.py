@@ -1,0 +1,1 @@
+"""Evaluations: a gold set run through the stages, and what came out against what should."""
