@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from interlock.cli.commands.bundle import PathArgument, compiled
-from interlock.cli.common import JsonOption, StateOption, out, print_json, run, settings_of
+from interlock.cli.common import JsonOption, StateOption, err, out, print_json, run, settings_of
 from interlock.runtime.errors import UserError
 
 if TYPE_CHECKING:
@@ -215,10 +215,11 @@ async def _change(
         else:
             digest = ""
         wanted, by = change(digest), author or whoever()
-        if back or not digest:  # neither a way back nor an end is asked for an evaluation
-            return await at.rollout.make(wanted, by=by, reason=reason, urgent=back)
-        gold = require_eval or ()
-        return await at.start_on(digest, wanted, by, reason, gold, without_services=without)
+        with err.status("every live service loads and tests it …"):
+            if back or not digest:  # neither a way back nor an end is asked for an evaluation
+                return await at.rollout.make(wanted, by=by, reason=reason, urgent=back)
+            gold = require_eval or ()
+            return await at.start_on(digest, wanted, by, reason, gold, without_services=without)
 
 
 def _back(history: "list[Entry]") -> str:
