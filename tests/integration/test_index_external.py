@@ -1,0 +1,158 @@
+"""Retrievers of LangChain and of LlamaIndex as knowledge sources."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import CallbackManagerForRetrieverRun
+from langchain_core.documents import Document
+from langchain_core.retrievers import BaseRetriever
+from llama_index.core.base.base_retriever import BaseRetriever as LlamaRetriever
+from llama_index.core.schema import NodeWithScore, QueryBundle, TextNode
+
+from interlock.bundles.model import RetrievalSpec
+from interlock.retriever.documents import Passage
+from interlock.retriever.external import External, WithExternal, langchain, llama_index
+from interlock.retriever.search import SearchRequest, SearchResult
+from interlock.retriever.service import embedded_searcher
+from interlock.runtime.errors import RetryLater
+from interlock_contracts.canonical import digest_bytes
+from interlock_contracts.retrieval import RetrievalOutcome
+
+ROWS: tuple[tuple[str, str, str | None, list[str], float], ...] = (
+    ("w1", "The warranty of a spade is two years.", "acme", [], 0.9),
+    ("w2", "Staff may extend a warranty by a year.", "acme", ["staff"], 0.7),
+    ("w3", "Globex gives a warranty of ten years.", "globex", [], 0.8),
+    ("w4", "Nobody knows whose warranty this is.", None, [], 0.6),
+)
+
+
+class Chain(BaseRetriever):
+    """Finds every row, whoever asks: the filter it was given is not one."""
+
+    def _get_relevant_documents(
+        self, query: str, *, run_manager: CallbackManagerForRetrieverRun
+    ) -> list[Document]:
+        return [
+            Document(
+                page_content=text,
+                id=name,
+                metadata={"scopes": scopes, **({"tenant": tenant} if tenant else {})},
+            )
+            for name, text, tenant, scopes, _ in ROWS
+        ]
+
+
+class Llama(LlamaRetriever):
+    """The same rows, with scores."""
+
+    def _retrieve(self, query_bundle: QueryBundle) -> list[NodeWithScore]:
+        return [
+            NodeWithScore(
+                node=TextNode(text=text, id_=name, metadata={"tenant": tenant, "scopes": scopes}),
+                score=score,
+            )
+            for name, text, tenant, scopes, score in ROWS
+        ]
+
+
+Made = Callable[[list[tuple[str, tuple[str, ...]]]], External]
+
+
+def chained(asked: list[tuple[str, tuple[str, ...]]]) -> External:
+    return langchain("chain-1", lambda *who: asked.append(who) or Chain())  # type: ignore[func-returns-value]  # the call is remembered
+
+
+def llamas(asked: list[tuple[str, tuple[str, ...]]]) -> External:
+    return llama_index("llama-1", lambda *who: asked.append(who) or Llama())  # type: ignore[func-returns-value]  # the call is remembered
+
+
+both = pytest.mark.parametrize("made", [chained, llamas])
+
+
+async def search(
+    folder: Path, source: External, *, scopes: tuple[str, ...] = (), **spec: Any
+) -> SearchResult:
+    text = "A spade comes with a warranty card."
+    own = Passage(
+        chunk_id="acme/help/card#1", document_id="acme/help/card",
+        version=digest_bytes(b"v"), digest=digest_bytes(text.encode()), tenant="acme",
+        source="help", trust="trusted", scopes=(), title="Card", url=None, heading="", text=text,
+    )  # fmt: skip
+    inner = await embedded_searcher([own], folder)
+    request = SearchRequest(
+        query="warranty of a spade", tenant="acme", scopes=scopes, sources=("help", "outside"),
+        spec=RetrievalSpec(**spec),
+    )  # fmt: skip
+    return await WithExternal(inner, {"outside": source}).search(request)
+
+
+def texts(result: SearchResult) -> Sequence[str]:
+    return [chunk.document_id for chunk in result.chunks]
+
+
+@both
+async def test_found_beside_our_own_and_on_record(tmp_path: Path, made: Made) -> None:
+    asked: list[tuple[str, tuple[str, ...]]] = []
+    found = await search(tmp_path, made(asked), scopes=("staff", "vip"))
+    assert asked == [("acme", ("staff", "vip"))]
+    assert found.outcome is RetrievalOutcome.FOUND
+    assert set(texts(found)) == {"acme/help/card", "acme/outside/w1", "acme/outside/w2"}
+    assert [chunk.handle for chunk in found.chunks] == ["c1", "c2", "c3"]
+    assert {chunk.source: chunk.trust.value for chunk in found.chunks} == {
+        "help": "trusted",
+        "outside": "untrusted",
+    }
+    steps = [ranking.step for ranking in found.rankings]
+    assert steps[0] == "keyword" and steps[-2:] == ["external-outside", "sources"]
+
+
+@both
+async def test_what_is_not_the_readers_is_dropped_and_not_named(tmp_path: Path, made: Made) -> None:
+    found = await search(tmp_path, made([]))
+    assert set(texts(found)) == {"acme/help/card", "acme/outside/w1"}
+    reasons = sorted(one.reason for one in found.dropped)
+    assert reasons == ["scope_missing", "tenant_boundary", "tenant_boundary"]
+    assert all(one.chunk_id.startswith("withheld-") for one in found.dropped)
+    logged = repr(found)
+    assert not any(name in logged for name in ("w2", "w3", "w4", "ten years", "Staff may"))
+
+
+async def test_the_source_itself_may_need_scopes(tmp_path: Path) -> None:
+    asked: list[tuple[str, tuple[str, ...]]] = []
+    source = External("chain-1", chained(asked).retrieve, scopes=("partner",))
+    assert texts(await search(tmp_path, source)) == ["acme/help/card"]
+    assert asked == []
+    allowed = await search(tmp_path, source, scopes=("partner",))
+    assert "acme/outside/w1" in texts(allowed)
+    assert {one.scopes for one in allowed.chunks if one.source == "outside"} == {("partner",)}
+
+
+async def test_labels_say_whose_it_is(tmp_path: Path) -> None:
+    source = External(
+        "chain-1",
+        chained([]).retrieve,
+        labels=lambda found: {"tenant": "acme", "title": "Partner's page", "document_id": "p"},
+    )
+    found = await search(tmp_path, source, limit=10, per_document=2)
+    outside = [chunk for chunk in found.chunks if chunk.source == "outside"]
+    assert [(one.document_id, one.title) for one in outside] == [
+        ("acme/outside/p", "Partner's page")
+    ] * 2
+    assert [one.reason for one in found.dropped] == ["per_document"] * 2
+
+
+async def test_the_limit_is_of_all_sources_together(tmp_path: Path) -> None:
+    found = await search(tmp_path, llamas([]), limit=1, scopes=("staff",))
+    assert len(found.chunks) == 1
+    assert "limit" in {one.reason for one in found.dropped}
+
+
+async def test_what_fails_elsewhere_is_tried_again_later(tmp_path: Path) -> None:
+    async def fails(*_: object) -> list[Any]:
+        raise ValueError("a secret of the other side")
+
+    with pytest.raises(RetryLater, match="'outside' failed: ValueError") as caught:
+        await search(tmp_path, External("broken", fails))
+    assert "secret" not in str(caught.value)
