@@ -3,9 +3,10 @@
 import asyncio
 import atexit
 import hashlib
+import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import cache
 from importlib import import_module
@@ -19,12 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient
+from tests.support.engines import serving
 
 from interlock.retriever.documents import Passage
 from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Index, Query, half
 from interlock.retriever.keywords import passage_weights, query_weights, terms
+from interlock.retriever.lucene import ELASTICSEARCH, OPENSEARCH, LuceneIndex
+from interlock.retriever.milvus import MilvusIndex
 from interlock.retriever.pgvector import PgVectorIndex, connect
+from interlock.retriever.pinecone import PineconeIndex
 from interlock.retriever.qdrant import QdrantIndex
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Ranking
@@ -80,12 +85,91 @@ async def pgvector() -> AsyncIterator[Index]:
     await pool.close()
 
 
+@cache
+def milvus_client() -> Any:
+    """Milvus in this process, opened when it is first wanted."""
+    folder = tempfile.mkdtemp(prefix="interlock-milvus-")
+    client: Any = import_module("pymilvus").MilvusClient(f"{folder}/index.db")
+    atexit.register(client.close)
+    return client
+
+
+@asynccontextmanager
+async def milvus() -> AsyncIterator[Index]:
+    """An empty index in milvus-lite."""
+    client = milvus_client()
+    index = await MilvusIndex.create(client, IDENTITY, DIMENSIONS)
+    yield index
+    # Emptied and kept: making a collection takes longer than a test.
+    client.delete(index.name, filter="tenant != ''")
+
+
+@cache
+def stand_in() -> str:
+    """The URL of a server that answers as those do that cannot run here."""
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(serving())[0]
+
+
+@asynccontextmanager
+async def opensearch() -> AsyncIterator[Index]:
+    """An empty index behind OpenSearch's own client."""
+    url = os.environ.get("INTERLOCK_TEST_OPENSEARCH_URL") or stand_in()
+    client: Any = import_module("opensearchpy").AsyncOpenSearch(url)
+    index = await LuceneIndex.create(client, OPENSEARCH, IDENTITY, DIMENSIONS)
+    yield index
+    await index.drop()
+    await client.close()
+
+
+@asynccontextmanager
+async def elasticsearch() -> AsyncIterator[Index]:
+    """An empty index behind Elasticsearch's own client."""
+    url = os.environ.get("INTERLOCK_TEST_ELASTICSEARCH_URL") or stand_in()
+    client: Any = import_module("elasticsearch").AsyncElasticsearch(url)
+    index = await LuceneIndex.create(client, ELASTICSEARCH, IDENTITY, DIMENSIONS)
+    yield index
+    await index.drop()
+    await client.close()
+
+
+@asynccontextmanager
+async def pinecone() -> AsyncIterator[Index]:
+    """An empty index behind Pinecone's own client."""
+    with serving() as (url, _):
+        client: Any = import_module("pinecone").AsyncIndex(host=url, api_key="none")
+        yield PineconeIndex(client, IDENTITY, DIMENSIONS)
+        await client.close()
+
+
 ENGINES: list[Opened] = [embedded, qdrant]
 if find_spec("pgserver") and find_spec("asyncpg"):
     # Both come with the extra `pgvector`, which not everybody installs.
     ENGINES.append(pgvector)
 
-engines = pytest.mark.parametrize("opened", ENGINES)
+if find_spec("milvus_lite"):
+    ENGINES.append(milvus)
+
+for module, opens in (
+    ("opensearchpy", opensearch),
+    ("elasticsearch", elasticsearch),
+    ("pinecone", pinecone),
+):
+    if find_spec(module):
+        ENGINES.append(opens)
+LIVE: dict[Opened, str] = {
+    opensearch: "INTERLOCK_TEST_OPENSEARCH_URL",
+    elasticsearch: "INTERLOCK_TEST_ELASTICSEARCH_URL",
+}
+
+engines = pytest.mark.parametrize(
+    "opened",
+    [
+        pytest.param(one, marks=pytest.mark.live if os.environ.get(LIVE.get(one, "")) else ())
+        for one in ENGINES
+    ],
+)
 
 
 def vector(text: str) -> NDArray[np.float32]:

@@ -1,0 +1,119 @@
+"""The same index in Milvus, through its own client: a server, a cluster, or milvus-lite's file.
+
+Needs the extra `interlock[milvus]`. Both legs are exact: a flat index, and an inverted one that
+leaves nothing out. The client blocks, so every call has a thread.
+"""
+
+import asyncio
+import json
+from collections.abc import Collection, Iterable, Sequence
+from importlib import import_module
+from typing import Any
+
+from interlock.retriever.engine import Access, Scored, ServerIndex, record
+from interlock.retriever.index import DENSE, KEYWORD, Entry
+
+MAX_BODY = 65_535
+"""The longest text Milvus stores, in bytes; a passage is far shorter."""
+
+NOTHING = {2**32 - 2: 1e-6}
+"""The sparse vector of a passage without terms: Milvus wants at least one dimension."""
+
+
+class MilvusIndex(ServerIndex):
+    """An `Index` over one collection; `client` is a `pymilvus.MilvusClient`."""
+
+    def __init__(
+        self, client: Any, identity: str, audiences: Iterable[Collection[str]] = ()
+    ) -> None:
+        super().__init__(identity, audiences)
+        self._client = client
+
+    @classmethod
+    async def create(
+        cls,
+        client: Any,
+        identity: str,
+        dimension: int,
+        audiences: Iterable[Collection[str]] = (),
+    ) -> "MilvusIndex":
+        """The index with this identity; its collection is made if it is not there."""
+        index = cls(client, identity, audiences)
+        await asyncio.to_thread(index._make, dimension)
+        return index
+
+    def _make(self, dimension: int) -> None:
+        if self._client.has_collection(self.name):
+            self._client.load_collection(self.name)
+            return
+        types = import_module("pymilvus").DataType
+        schema = self._client.create_schema(auto_id=False)
+        schema.add_field("chunk_id", types.VARCHAR, is_primary=True, max_length=512)
+        for field, most in (("tenant", 64), ("source", 64), ("audience", 8_192)):
+            schema.add_field(field, types.VARCHAR, max_length=most)
+        schema.add_field("body", types.VARCHAR, max_length=MAX_BODY)
+        schema.add_field(DENSE, types.FLOAT_VECTOR, dim=dimension)
+        schema.add_field(KEYWORD, types.SPARSE_FLOAT_VECTOR)
+        indexes = self._client.prepare_index_params()
+        indexes.add_index(DENSE, index_type="FLAT", metric_type="IP")
+        indexes.add_index(KEYWORD, index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
+        self._client.create_collection(
+            self.name, schema=schema, index_params=indexes, consistency_level="Strong"
+        )
+
+    async def size(self) -> int:
+        """How many passages are stored, of all tenants."""
+        return await self._counted("")
+
+    async def drop(self) -> None:
+        """Remove the index."""
+        await asyncio.to_thread(self._client.drop_collection, self.name)
+
+    async def _store(self, batch: Sequence[Entry]) -> None:
+        rows = [
+            {**record(one), DENSE: one.dense, KEYWORD: dict(one.keyword) or NOTHING}
+            for one in batch
+        ]
+        await asyncio.to_thread(self._client.upsert, self.name, rows)
+
+    async def _leg(self, leg: str, vector: Any, access: Access, limit: int) -> Scored:
+        found = await asyncio.to_thread(
+            self._client.search,
+            self.name,
+            data=[dict(vector) if leg == KEYWORD else vector],
+            anns_field=leg,
+            filter=_filter(access),
+            limit=limit,
+            search_params={"metric_type": "IP"},
+        )
+        return [(hit["chunk_id"], float(hit["distance"])) for hit in found[0]]
+
+    async def _read(
+        self, chunk_ids: Sequence[str], access: Access, *, vectors: bool
+    ) -> Iterable[tuple[str, Sequence[float] | None]]:
+        wanted = f"{_filter(access)} and chunk_id in {json.dumps(list(chunk_ids))}"
+        rows = await asyncio.to_thread(
+            self._client.query,
+            self.name,
+            filter=wanted,
+            output_fields=["body", DENSE] if vectors else ["body"],
+        )
+        return [(row["body"], row.get(DENSE)) for row in rows]
+
+    async def _count(self, access: Access) -> int:
+        return await self._counted(_filter(access))
+
+    async def _counted(self, wanted: str) -> int:
+        rows = await asyncio.to_thread(
+            self._client.query, self.name, filter=wanted, output_fields=["count(*)"]
+        )
+        return int(rows[0]["count(*)"])
+
+
+def _filter(access: Access) -> str:
+    """What may be read, as Milvus spells it: JSON strings are its strings, too."""
+    return (
+        f"tenant == {json.dumps(access.tenant)} "
+        f"and source in {json.dumps(list(access.sources))} "
+        f"and audience in {json.dumps(list(access.audiences))}"
+    )

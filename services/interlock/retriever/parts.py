@@ -1,0 +1,205 @@
+"""The parts that settings name, made: backend, embedder, reranker, rewriter, external sources.
+
+Every library is imported where it is wanted; what is missing or misspelt is a `UserError`.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from pydantic import SecretStr
+
+from interlock.retriever.external import External
+from interlock.retriever.fast import fast_embedder, fast_reranker
+from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker
+from interlock.retriever.index import Index
+from interlock.retriever.rerank import Reranker
+from interlock.retriever.search import Rewriter
+from interlock.retriever.settings import RetrieverSettings
+from interlock.runtime.embedding import TextEmbedder, load_wordllama
+from interlock.runtime.errors import UserError
+
+Audiences = Collection[Collection[str]]
+"""The sets of scopes that the passages of an index need."""
+
+
+class Counted(Index, Protocol):
+    """An index on a server, which may be filled already."""
+
+    async def size(self) -> int:
+        """How many passages are stored, of all tenants."""
+
+
+Open = Callable[[str, int, Audiences], Awaitable[Counted]]
+"""(identity, dimensions, audiences) → the index there, made if it is missing."""
+
+
+def backend_of(settings: RetrieverSettings) -> Open | None:
+    """The one server that the settings name; None: the embedded index."""
+    known: Mapping[str, tuple[object, Callable[[RetrieverSettings], Open]]] = {
+        "INTERLOCK_POSTGRES_INDEX_URL": (settings.postgres_index_url, _postgres),
+        "INTERLOCK_MILVUS_URI": (settings.milvus_uri, _milvus),
+        "INTERLOCK_OPENSEARCH_URL": (settings.opensearch_url, _opensearch),
+        "INTERLOCK_ELASTICSEARCH_URL": (settings.elasticsearch_url, _elasticsearch),
+        "INTERLOCK_PINECONE_HOST": (settings.pinecone_host, _pinecone),
+    }
+    named = [name for name, (value, _) in known.items() if value is not None]
+    if len(named) > 1:
+        raise UserError(f"an index has one place: unset all but one of {', '.join(named)}")
+    return known[named[0]][1](settings) if named else None
+
+
+def _postgres(settings: RetrieverSettings) -> Open:
+    _library("asyncpg", "pgvector")
+    from interlock.retriever.pgvector import PgVectorIndex, connect
+
+    pools: list[Any] = []
+
+    async def opened(identity: str, dimension: int, _: Audiences) -> Counted:
+        if not pools:
+            pools.append(await connect(_secret(settings.postgres_index_url) or ""))
+        return await PgVectorIndex.create(pools[0], identity, dimension)
+
+    return opened
+
+
+def _milvus(settings: RetrieverSettings) -> Open:
+    library = _library("pymilvus", "milvus")
+    from interlock.retriever.milvus import MilvusIndex
+
+    client = library.MilvusClient(settings.milvus_uri, token=_secret(settings.milvus_token) or "")
+
+    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
+        return await MilvusIndex.create(client, identity, dimension, audiences)
+
+    return opened
+
+
+def _opensearch(settings: RetrieverSettings) -> Open:
+    library = _library("opensearchpy", "opensearch")
+    from interlock.retriever.lucene import OPENSEARCH, LuceneIndex
+
+    client = library.AsyncOpenSearch(_secret(settings.opensearch_url))
+
+    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
+        return await LuceneIndex.create(client, OPENSEARCH, identity, dimension, audiences)
+
+    return opened
+
+
+def _elasticsearch(settings: RetrieverSettings) -> Open:
+    library = _library("elasticsearch", "elasticsearch")
+    from interlock.retriever.lucene import ELASTICSEARCH, LuceneIndex
+
+    client = library.AsyncElasticsearch(
+        settings.elasticsearch_url, api_key=_secret(settings.elasticsearch_api_key)
+    )
+
+    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
+        return await LuceneIndex.create(client, ELASTICSEARCH, identity, dimension, audiences)
+
+    return opened
+
+
+def _pinecone(settings: RetrieverSettings) -> Open:
+    library = _library("pinecone", "pinecone")
+    from interlock.retriever.pinecone import PineconeIndex
+
+    client = library.AsyncIndex(
+        host=settings.pinecone_host, api_key=_secret(settings.pinecone_api_key)
+    )
+
+    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
+        return PineconeIndex(client, identity, dimension, audiences)
+
+    return opened
+
+
+def embedder_of(settings: RetrieverSettings) -> TextEmbedder:
+    """The embedder that the settings name."""
+    kind, _, model = settings.embedder.partition(":")
+    if kind == "wordllama" and not model:
+        return load_wordllama()
+    if kind == "fastembed" and model:
+        return fast_embedder(model, settings.model_folder, settings.embedder_dimensions)
+    if kind == "api" and model:
+        if settings.embedder_url is None or settings.embedder_dimensions is None:
+            raise UserError(
+                "an embedder by API needs INTERLOCK_EMBEDDER_URL and INTERLOCK_EMBEDDER_DIMENSIONS"
+            )
+        key = _secret(settings.embedder_api_key)
+        api = Api(settings.embedder_url, key, per_minute=settings.embedder_per_minute)
+        return ApiEmbedder(api, model, settings.embedder_dimensions)
+    raise UserError(
+        f"INTERLOCK_EMBEDDER: {settings.embedder!r} is none of wordllama, fastembed:<model>, "
+        "api:<model>"
+    )
+
+
+def reranker_of(settings: RetrieverSettings) -> Reranker | None:
+    """The reranker that the settings name, if they do."""
+    if settings.reranker is None:
+        return None
+    kind, _, model = settings.reranker.partition(":")
+    if kind == "fastembed" and model:
+        return fast_reranker(model, settings.model_folder)
+    if kind == "api" and model:
+        if settings.reranker_url is None:
+            raise UserError("a reranker by API needs INTERLOCK_RERANKER_URL")
+        return ApiReranker(Api(settings.reranker_url, _secret(settings.reranker_api_key)), model)
+    raise UserError(
+        f"INTERLOCK_RERANKER: {settings.reranker!r} is neither fastembed:<model> nor api:<model>"
+    )
+
+
+def rewriter_of(settings: RetrieverSettings) -> Rewriter | None:
+    """The rewriter that the settings name, if they do."""
+    if settings.rewriter is None:
+        return None
+    found = _named(settings.rewriter)
+    if not callable(getattr(found, "rewrite", None)):
+        raise UserError(f"{settings.rewriter} has no method `rewrite`")
+    return found  # type: ignore[no-any-return]  # whatever has the method
+
+
+def external_of(settings: RetrieverSettings) -> Mapping[str, External]:
+    """The sources that are searched elsewhere, by the name of the source."""
+    if settings.external_sources is None:
+        return {}
+    found = _named(settings.external_sources)
+    if not isinstance(found, Mapping) or not all(
+        isinstance(one, External) for one in found.values()
+    ):
+        raise UserError(f"{settings.external_sources} is no mapping of sources to `External`")
+    return found
+
+
+def _named(reference: str) -> Any:
+    """What `package.module:name` names; modules are looked for in the current folder, too."""
+    module, colon, name = reference.partition(":")
+    if not colon:
+        raise UserError(f"{reference!r} is not of the form package.module:name")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"there is nothing at {reference}: {error}") from None
+
+
+def _library(module: str, extra: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError:
+        raise UserError(f"{module} is not installed: pip install 'interlock[{extra}]'") from None
+
+
+def _secret(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+def audiences_of(scopes: Sequence[Collection[str]]) -> Audiences:
+    """Each set of scopes once."""
+    return {tuple(sorted(one)) for one in scopes}

@@ -1,0 +1,112 @@
+"""The same index in Pinecone, through its own client.
+
+Needs the extra `interlock[pinecone]`, and an index with the metric `dotproduct` and the
+embedder's dimensions, which is made outside: it is paid for. A tenant is a namespace there.
+Reading by id cannot be filtered, and what is read is checked here before anybody sees it.
+Search is Pinecone's own, approximate. Tested against a local server that answers these calls;
+Pinecone itself was not asked.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from interlock.retriever.engine import Access, Scored, ServerIndex, record
+from interlock.retriever.index import DENSE, KEYWORD, Entry
+
+MOST = 10_000
+"""The most results of one query."""
+
+
+class PineconeIndex(ServerIndex):
+    """An `Index` inside one of theirs; `client` is a `pinecone.AsyncIndex`.
+
+    Namespaces are named after the identity and the tenant, so that one index there can hold
+    several of ours.
+    """
+
+    def __init__(
+        self,
+        client: Any,
+        identity: str,
+        dimension: int,
+        audiences: Iterable[Collection[str]] = (),
+    ) -> None:
+        super().__init__(identity, audiences)
+        self._client = client
+        self._dimension = dimension
+
+    async def size(self) -> int:
+        """How many passages are stored, of all tenants."""
+        stats = await self._client.describe_index_stats()
+        own = (
+            (name, space.vector_count)
+            for name, space in (stats.namespaces or {}).items()
+            if name.startswith(f"{self.name}-")
+        )
+        return sum(count for _, count in own)
+
+    def _space(self, tenant: str) -> str:
+        return f"{self.name}-{tenant}"
+
+    async def _store(self, batch: Sequence[Entry]) -> None:
+        for tenant in sorted({one.passage.tenant for one in batch}):
+            rows = [_row(one) for one in batch if one.passage.tenant == tenant]
+            await self._client.upsert(
+                vectors=rows, namespace=self._space(tenant), show_progress=False
+            )
+
+    async def _leg(self, leg: str, vector: Any, access: Access, limit: int) -> Scored:
+        asked: dict[str, Any] = {"vector": [0.0] * self._dimension}
+        if leg == KEYWORD:
+            asked["sparse_vector"] = _sparse(vector)
+        else:
+            asked["vector"] = vector.tolist()
+        found = await self._client.query(
+            top_k=limit, namespace=self._space(access.tenant), filter=_filter(access), **asked
+        )
+        return [(match.id, float(match.score)) for match in found.matches]
+
+    async def _read(
+        self, chunk_ids: Sequence[str], access: Access, *, vectors: bool
+    ) -> Iterable[tuple[str, Sequence[float] | None]]:
+        found = await self._client.fetch(ids=list(chunk_ids), namespace=self._space(access.tenant))
+        rows = [found.vectors[name] for name in chunk_ids if name in found.vectors]
+        return [
+            (row.metadata["body"], row.values if vectors and row.metadata[DENSE] else None)
+            for row in rows
+        ]
+
+    async def _count(self, access: Access) -> int:
+        """At most `MOST`: Pinecone does not count what a filter leaves, so it is searched for."""
+        found = await self._client.query(
+            top_k=MOST,
+            vector=[1.0] * self._dimension,
+            namespace=self._space(access.tenant),
+            filter=_filter(access),
+        )
+        return len(found.matches)
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    metadata = record(entry)
+    name = metadata.pop("chunk_id")
+    has_vector = bool(entry.dense.any())
+    # A vector of zeros is refused: this one is nothing once scores are rounded.
+    dense = entry.dense if has_vector else np.full(len(entry.dense), 1e-9, np.float32)
+    row = {"id": name, "values": dense.tolist(), "metadata": {**metadata, DENSE: has_vector}}
+    return {**row, "sparse_values": _sparse(entry.keyword)} if entry.keyword else row
+
+
+def _sparse(weights: Any) -> dict[str, Any]:
+    return {"indices": list(weights), "values": list(weights.values())}
+
+
+def _filter(access: Access) -> dict[str, Any]:
+    """What may be read."""
+    return {
+        "tenant": {"$eq": access.tenant},
+        "source": {"$in": list(access.sources)},
+        "audience": {"$in": list(access.audiences)},
+    }

@@ -1,0 +1,49 @@
+"""The retriever's own settings: `INTERLOCK_*`, beside those that every service has."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class RetrieverSettings(BaseSettings):
+    """Where the index is, and what embeds, reranks, rewrites and is searched beside it."""
+
+    model_config = SettingsConfigDict(env_prefix="INTERLOCK_", extra="ignore")
+
+    postgres_index_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL with the extension vector"
+    )
+    milvus_uri: str | None = Field(default=None, description="a Milvus server, or a file's name")
+    milvus_token: SecretStr | None = None
+    opensearch_url: SecretStr | None = Field(
+        default=None, description="with user and password in it, if it wants them"
+    )
+    elasticsearch_url: str | None = None
+    elasticsearch_api_key: SecretStr | None = None
+    pinecone_host: str | None = Field(
+        default=None, description="an index of metric dotproduct and the embedder's dimensions"
+    )
+    pinecone_api_key: SecretStr | None = None
+
+    embedder: str = Field(
+        default="wordllama", description="wordllama, fastembed:<model> or api:<model>"
+    )
+    embedder_url: str | None = Field(
+        default=None, description="for api: the address before /embeddings"
+    )
+    embedder_api_key: SecretStr | None = None
+    embedder_dimensions: int | None = Field(default=None, ge=1)
+    embedder_per_minute: int | None = Field(default=None, ge=1, description="calls of one process")
+    reranker: str | None = Field(default=None, description="fastembed:<model> or api:<model>")
+    reranker_url: str | None = Field(
+        default=None, description="for api: the address before /rerank"
+    )
+    reranker_api_key: SecretStr | None = None
+    model_folder: Path | None = Field(
+        default=None, description="fastembed's cache, or one model's own folder"
+    )
+    rewriter: str | None = Field(default=None, description="package.module:name of a Rewriter")
+    external_sources: str | None = Field(
+        default=None, description="package.module:name of a mapping of source to External"
+    )
