@@ -68,9 +68,10 @@ async def main(arguments: argparse.Namespace) -> None:
 
         await run_gate(_data(arguments), arguments.only, console)
     if "retrieval" in wanted:
-        from bench.retrieval import run_retrieval
+        from bench.retrieval import SIZES, run_retrieval
 
-        await run_retrieval(_data(arguments), console)
+        sizes = arguments.size or SIZES
+        await run_retrieval(_data(arguments), console, sizes)
     if "routing" in wanted:
         from bench.routing import run_routing
 
@@ -96,6 +97,9 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="folder of the public data sets")
     parser.add_argument("--only", action="append", default=[], help="one data set of the gate's")
+    parser.add_argument(
+        "--size", action="append", type=int, default=[], help="only so many passages (retrieval)"
+    )
     return parser.parse_args()
 
 

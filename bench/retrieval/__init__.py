@@ -4,6 +4,7 @@
 `ragtruth_dev.jsonl`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,11 +12,15 @@ from rich.console import Console
 SIZES = (10_000, 100_000)
 
 
-async def run_retrieval(data: Path, console: Console) -> None:
-    """Print every table. Some minutes, most of them for the 100,000 passages."""
+async def run_retrieval(data: Path, console: Console, sizes: Sequence[int] = SIZES) -> None:
+    """Print every table. Some minutes, most of them for the 100,000 passages.
+
+    With other `sizes` than the usual ones only the speed at those is measured.
+    """
     from bench.retrieval.quality import quality_tables
     from bench.retrieval.speed import speed_tables, throughput_table
 
-    await quality_tables(data, console)
-    await throughput_table(data, console, SIZES[0])
-    await speed_tables(data, console, SIZES)
+    if sizes == SIZES:
+        await quality_tables(data, console)
+    await throughput_table(data, console, sizes[0])
+    await speed_tables(data, console, sizes)

@@ -36,6 +36,9 @@ async def beside(entries: Sequence[Entry]) -> AsyncIterator[tuple[str, float, In
             await postgres.upsert(entries)
             await pool.execute("VACUUM ANALYZE")
             yield "pgvector, our postings", time.perf_counter() - started, postgres
+            started = time.perf_counter()
+            plain = await PgTextSearch.create(pool, entries)
+            yield "pgvector + tsvector", time.perf_counter() - started, plain
             await pool.close()
             server.cleanup()
     if find_spec("tantivy"):
@@ -45,7 +48,103 @@ async def beside(entries: Sequence[Entry]) -> AsyncIterator[tuple[str, float, In
             yield "tantivy + numpy", time.perf_counter() - started, tantivy
 
 
-class TantivyNumpy:
+class Unmeasured:
+    """What the bench does not ask of the alternatives that are no backends of ours."""
+
+    async def upsert(self, entries: Sequence[Entry]) -> None:
+        """Filled when it is made."""
+        raise NotImplementedError
+
+    async def fetch(
+        self,
+        chunk_ids: Collection[str],
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+    ) -> dict[str, Any]:
+        """Not measured."""
+        raise NotImplementedError
+
+    async def vectors(
+        self,
+        chunk_ids: Collection[str],
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+    ) -> dict[str, Any]:
+        """Not measured."""
+        raise NotImplementedError
+
+    async def coverage(
+        self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
+    ) -> Coverage:
+        """Not measured."""
+        raise NotImplementedError
+
+
+class PgTextSearch(Unmeasured):
+    """PostgreSQL's own full-text search (`ts_rank_cd`, any word) and pgvector, both exact."""
+
+    identity = "pg-tsvector"
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def create(cls, pool: Any, entries: Sequence[Entry]) -> "PgTextSearch":
+        """A table of its own, filled."""
+        await pool.execute(
+            "CREATE TABLE plain (chunk_id text, tenant text, source text, scopes text[], "
+            f"dense vector({entries[0].dense.size}), words tsvector);"
+        )
+        await pool.executemany(
+            "INSERT INTO plain VALUES "
+            "($1, $2, $3, $4, $5::text::vector, to_tsvector('english', $6))",
+            [
+                (
+                    *(one.passage.chunk_id, one.passage.tenant, one.passage.source),
+                    *(list(one.passage.scopes), str(one.dense.tolist()), one.passage.searchable),
+                )
+                for one in entries
+            ],
+        )
+        await pool.execute("CREATE INDEX ON plain USING gin (words)")
+        await pool.execute("CREATE INDEX ON plain (tenant, source)")
+        await pool.execute("ANALYZE plain")
+        return cls(pool)
+
+    async def search(
+        self,
+        query: Query,
+        *,
+        tenant: str,
+        scopes: Collection[str],
+        sources: Collection[str],
+        limit: int,
+    ) -> tuple[Ranking, ...]:
+        """Both legs, each with the filter in its statement."""
+        assert query.dense is not None
+        readable = "tenant = $1 AND source = ANY($2::text[]) AND scopes <@ $3::text[]"
+        who = (tenant, sorted(sources), sorted(scopes))
+        any_word = " | ".join(_plain(query.text).split())
+        words = await self._pool.fetch(
+            "SELECT chunk_id, ts_rank_cd(words, asked) AS score FROM plain, "
+            f"to_tsquery('english', $4) AS asked WHERE words @@ asked AND {readable} "
+            "ORDER BY score DESC LIMIT $5",
+            *(*who, any_word, limit),
+        )
+        near = await self._pool.fetch(
+            "SELECT chunk_id, -(dense <#> $4::text::vector) AS score FROM plain "
+            f"WHERE {readable} ORDER BY score DESC LIMIT $5",
+            *(*who, str(query.dense.tolist()), limit),
+        )
+        pairs = [[(row["chunk_id"], row["score"]) for row in rows] for rows in (words, near)]
+        return ranking(KEYWORD, pairs[0]), ranking(DENSE, pairs[1])
+
+
+class TantivyNumpy(Unmeasured):
     """Tantivy's BM25 (its own English stemmer, frequencies of everybody) and a matrix product."""
 
     identity = "tantivy-numpy"
@@ -77,10 +176,6 @@ class TantivyNumpy:
         self._tenants = np.array([one.passage.tenant for one in entries])
         self._restricted = np.array([bool(one.passage.scopes) for one in entries])
 
-    async def upsert(self, entries: Sequence[Entry]) -> None:
-        """Filled when it is made."""
-        raise NotImplementedError
-
     async def search(
         self,
         query: Query,
@@ -109,34 +204,6 @@ class TantivyNumpy:
         best = np.argpartition(-scores, limit)[:limit]
         near = [(self._passages[place].chunk_id, float(scores[place])) for place in best]
         return ranking(KEYWORD, words), ranking(DENSE, near)
-
-    async def fetch(
-        self,
-        chunk_ids: Collection[str],
-        *,
-        tenant: str,
-        scopes: Collection[str],
-        sources: Collection[str],
-    ) -> dict[str, Any]:
-        """Not measured."""
-        raise NotImplementedError
-
-    async def vectors(
-        self,
-        chunk_ids: Collection[str],
-        *,
-        tenant: str,
-        scopes: Collection[str],
-        sources: Collection[str],
-    ) -> dict[str, Any]:
-        """Not measured."""
-        raise NotImplementedError
-
-    async def coverage(
-        self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
-    ) -> Coverage:
-        """Not measured."""
-        raise NotImplementedError
 
 
 def _plain(text: str) -> str:
