@@ -55,7 +55,7 @@ def test_parts_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         ({"embedder": "openai"}, "is none of wordllama"),
         ({"embedder": "api:small"}, "INTERLOCK_EMBEDDER_URL and"),
-        ({"embedder": "fastembed:own/model"}, "how many dimensions"),
+        ({"embedder": "fastembed:own/model"}, "how many dimensions|not installed"),
         ({"reranker": "api:judge"}, "INTERLOCK_RERANKER_URL"),
         ({"reranker": "judge"}, "neither fastembed"),
         ({"rewriter": "nowhere"}, "package.module:name"),

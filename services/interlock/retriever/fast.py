@@ -25,7 +25,7 @@ class FastEmbedder:
     waits = True
 
     def __init__(self, model: Any, name: str, dimensions: int) -> None:
-        self.name = f"fastembed-{version('fastembed')}-{name}"
+        self.name = name
         self.dimensions = dimensions
         self._model = model
 
@@ -45,7 +45,7 @@ class FastReranker:
     """A `Reranker` over fastembed's cross-encoders."""
 
     def __init__(self, model: Any, name: str) -> None:
-        self.name = f"fastembed-{version('fastembed')}-{name}"
+        self.name = name
         self._model = model
 
     async def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:
@@ -74,7 +74,8 @@ def fast_embedder(model: str, folder: Path | None, dimensions: int | None = None
             model_file=MODEL_FILE,
         )
         known[model] = dimensions
-    return FastEmbedder(_load(library.TextEmbedding, model, folder), model, known[model])
+    made = _load(library.TextEmbedding, model, folder)
+    return FastEmbedder(made, f"fastembed-{version('fastembed')}-{model}", known[model])
 
 
 def fast_reranker(model: str, folder: Path | None) -> FastReranker:
@@ -85,7 +86,7 @@ def fast_reranker(model: str, folder: Path | None) -> FastReranker:
         encoder.add_custom_model(
             model, sources=described.ModelSource(hf=model), model_file=MODEL_FILE
         )
-    return FastReranker(_load(encoder, model, folder), model)
+    return FastReranker(_load(encoder, model, folder), f"fastembed-{version('fastembed')}-{model}")
 
 
 def _load(kind: Any, model: str, folder: Path | None) -> Any:
