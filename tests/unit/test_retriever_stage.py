@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from interlock.bundles.model import Bundle, Intent, RetrievalSpec
+from interlock.bundles.cedar import check_policies
+from interlock.bundles.model import Bundle, Intent, KnowledgeSource, RetrievalSpec
 from interlock.retriever.search import Recorded, SearchRequest, SearchResult
 from interlock.retriever.stage import decide, query_text
 from interlock.runtime.errors import NeverRetry
@@ -203,3 +204,57 @@ async def test_an_intent_may_search_otherwise() -> None:
     (request,) = search.asked
     assert (request.spec.limit, request.spec.diversity) == (3, 0.4)
     assert request.turns == ("Hello", "Do you ship batteries to Canada?")
+
+
+GOVERNED = BUNDLE.model_copy(
+    update={
+        "sources": {
+            "help": KnowledgeSource(path="{tenant}/help"),
+            "notes": KnowledgeSource(path="{tenant}/notes", governed=True),
+        },
+        "policies": {
+            "reading.cedar": (
+                '@id("vips-read-notes") permit(principal, action == '
+                'Interlock::Action::"read:notes", resource) '
+                'when { principal.scopes.contains("vip") && context.request.intent == "ask" };'
+                '@id("not-eve") forbid(principal, action == Interlock::Action::"read:notes", '
+                'resource) when { principal.user == "eve" };'
+            )
+        },
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("user", "scopes", "searched"),
+    [
+        ("ann", ("vip",), ("help", "notes")),
+        ("ann", ("c-17",), ("help",)),
+        ("eve", ("vip",), ("help",)),
+    ],
+)
+async def test_of_governed_sources_the_policies_decide(
+    user: str, scopes: tuple[str, ...], searched: tuple[str, ...]
+) -> None:
+    principal = Principal(user=user, role="customer", scopes=scopes)
+    request = asked("How long may I keep a pruner?").model_copy(update={"principal": principal})
+    search = Canned([chunk("a")])
+    found = await context(replace(given(request), bundle=GOVERNED), search)
+    assert [one.sources for one in search.asked] == [searched]
+    assert found.record is not None and found.record.sources == searched
+    named = [one for one in found.record.dropped if one.chunk_id == "source-notes"]
+    assert [one.reason for one in named] == ["policy_forbids"] * (2 - len(searched))
+
+
+async def test_where_all_sources_are_withheld_nothing_is_searched() -> None:
+    search = Canned([chunk("a")])
+    principal = Principal(user="eve", role="customer", scopes=())
+    request = asked("How long may I keep a pruner?").model_copy(update={"principal": principal})
+    found = await context(replace(given(request, ("notes",)), bundle=GOVERNED), search)
+    assert (found.outcome, search.asked) == (RetrievalOutcome.FILTERED_OUT, [])
+
+
+def test_a_policy_about_a_source_that_is_not_governed_is_a_problem() -> None:
+    free = {"notes": KnowledgeSource(path="{tenant}/notes")}
+    assert check_policies(GOVERNED) == []
+    assert check_policies(GOVERNED.model_copy(update={"sources": free}))

@@ -1,7 +1,8 @@
 """Cedar: the schema that follows from a bundle's tools, and the check of its policies.
 
 Policies see, in namespace `Interlock`, a `User` (`user`, `role`, `scopes`) as principal, one
-action per tool, the `Tenant` as resource, and as context `arguments`, `facts`, `request` and
+action per tool and one (`read:<source>`) per governed source, the `Tenant` as resource, and as
+context `request` and, of a tool, `arguments`, `facts` and
 `history`: `done`, the tools whose effect landed in this request, and `repeated`, whether this
 very call did. `request.limit_cents` is the most the user said they would spend, if they did;
 `request.said` is everything with a digit in it that they wrote (order numbers, last digits).
@@ -13,6 +14,7 @@ import json
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import cedarpy
@@ -53,6 +55,16 @@ def cedar_schema(bundle: Bundle) -> dict[str, Any]:
             }
         }
         for name, tool in bundle.tools.items()
+    } | {
+        read_action(name): {
+            "appliesTo": {
+                "principalTypes": ["User"],
+                "resourceTypes": ["Tenant"],
+                "context": READ_CONTEXT,
+            }
+        }
+        for name, source in bundle.sources.items()
+        if source.governed
     }
     return {
         NAMESPACE: {
@@ -60,6 +72,11 @@ def cedar_schema(bundle: Bundle) -> dict[str, Any]:
             "actions": actions,
         }
     }
+
+
+def read_action(source: str) -> str:
+    """What reading a governed source is called in policies; no tool's name has a colon."""
+    return f"read:{source}"
 
 
 def context_type(bundle: Bundle, tool: ToolSpec) -> dict[str, Any]:
@@ -94,6 +111,28 @@ def _record(attributes: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def _set(element: dict[str, Any]) -> dict[str, Any]:
     return {"type": "Set", "element": element}
+
+
+READ_CONTEXT: dict[str, Any] = _record(
+    {"request": _record({"intent": _STRING, "tenant": _STRING, "channel": _STRING})}
+)
+"""What a policy sees as `context` when it judges whether a source may be read."""
+
+
+def entity(kind: str, name: str) -> dict[str, str]:
+    """The name of an entity: a `User`, an `Action`, the `Tenant`."""
+    return {"type": f"{NAMESPACE}::{kind}", "id": name}
+
+
+@lru_cache(maxsize=4096)
+def entities(user: str, role: str, scopes: tuple[str, ...], tenant: str) -> cedarpy.Entities:
+    """Who asks and for whom, as Cedar knows them."""
+    attributes = {"user": user, "role": role, "scopes": list(scopes)}
+    known = [
+        {"uid": entity("User", user), "attrs": attributes, "parents": []},
+        {"uid": entity("Tenant", tenant), "attrs": {}, "parents": []},
+    ]
+    return cedarpy.Entities.from_json_str(json.dumps(known))
 
 
 def cedar_type(schema: dict[str, Any]) -> dict[str, Any] | None:

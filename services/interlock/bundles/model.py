@@ -73,12 +73,14 @@ class RouterSpec(Model):
 class KnowledgeSource(Model):
     """Where knowledge comes from and who may read it.
 
-    `path` is a folder of documents below the bundle. A reader needs all of `scopes`.
+    `path` is a folder of documents below the bundle. A reader needs all of `scopes`. Of a
+    `governed` source the policies decide, too: one must permit the action `read:<source>`.
     """
 
     path: CleanText
     scopes: tuple[Token, ...] = ()
     trust: Trust = Trust.UNTRUSTED
+    governed: bool = Field(default=False, exclude_if=_is_empty)
 
 
 class RetrievalSpec(Model):

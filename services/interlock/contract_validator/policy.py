@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import cedarpy
 
 from interlock.bundles.cedar import (
-    NAMESPACE,
     cedar_schema,
     cedar_value,
     context_type,
+    entities,
+    entity,
     read_policies,
     with_defaults,
 )
@@ -79,13 +79,13 @@ class Policies:
             return PolicyDecision(allowed=False, errors=(f"context: {error}",))
         result = cedarpy.is_authorized(
             {
-                "principal": _entity("User", principal.user),
-                "action": _entity("Action", tool.name),
-                "resource": _entity("Tenant", request.tenant),
+                "principal": entity("User", principal.user),
+                "action": entity("Action", tool.name),
+                "resource": entity("Tenant", request.tenant),
                 "context": json.dumps(context),
             },
             self._policies,
-            _entities(principal.user, principal.role, principal.scopes, request.tenant),
+            entities(principal.user, principal.role, principal.scopes, request.tenant),
             self._schema,
         )
         found = result.diagnostics
@@ -114,20 +114,6 @@ def history(tool: ToolSpec, arguments: Mapping[str, Any], steps: Sequence[Step])
     }
 
 
-def _entity(kind: str, name: str) -> dict[str, str]:
-    return {"type": f"{NAMESPACE}::{kind}", "id": name}
-
-
 def _errors(errors: list[str]) -> tuple[str, ...]:
     """Cedar's own words, in one line each and cut short: they may repeat a value."""
     return tuple(" ".join(error.split())[:300] for error in errors) or ("no decision",)
-
-
-@lru_cache(maxsize=4096)
-def _entities(user: str, role: str, scopes: tuple[str, ...], tenant: str) -> cedarpy.Entities:
-    attributes = {"user": user, "role": role, "scopes": list(scopes)}
-    entities = [
-        {"uid": _entity("User", user), "attrs": attributes, "parents": []},
-        {"uid": _entity("Tenant", tenant), "attrs": {}, "parents": []},
-    ]
-    return cedarpy.Entities.from_json_str(json.dumps(entities))

@@ -1,8 +1,9 @@
 """The retriever's decision: what the answer may rest on, and how it was found."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
+from interlock.bundles.reading import forbidden_sources
 from interlock.retriever.keywords import terms
 from interlock.retriever.search import Search, SearchRequest, SearchResult
 from interlock.runtime.errors import NeverRetry
@@ -28,23 +29,27 @@ FOLLOW_UP_TERMS = 3
 async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     """`route` → `context`: the case with its context.
 
-    A route without sources needs no search. Raises `NeverRetry` for a case without a route.
+    A route without sources needs no search, and neither does one whose sources the policies all
+    withhold. Raises `NeverRetry` for a case without a route.
     """
     case = input.case
     if case.route is None:
         raise NeverRetry(FailureCode.EVENT_INVALID, "a route event without a route")
-    if case.route.sources:
+    named = set(case.route.sources)
+    withheld = forbidden_sources(input.bundle, case.request, case.route.intent, named)
+    if named - withheld:
         request = SearchRequest(
             query=query_text(case.request),
             tenant=case.request.tenant,
             scopes=tuple(sorted(set(case.request.principal.scopes))),
-            sources=tuple(sorted(set(case.route.sources))),
+            sources=tuple(sorted(named - withheld)),
             spec=input.bundle.retrieval_of(case.route.intent),
             turns=_said_before(case.request),
         )
-        context = to_context(request, await using.search(request))
+        context = to_context(request, await using.search(request), withheld)
     else:
-        context = Context(outcome=RetrievalOutcome.NOT_NEEDED)
+        outcome = RetrievalOutcome.FILTERED_OUT if named else RetrievalOutcome.NOT_NEEDED
+        context = Context(outcome=outcome)
     return [Draft("context", "0", case.model_copy(update={"context": context}))]
 
 
@@ -59,11 +64,14 @@ def _said_before(request: Request) -> tuple[str, ...]:
     return tuple(turn.text for turn in request.history if turn.role == "user")
 
 
-def to_context(request: SearchRequest, result: SearchResult) -> Context:
+def to_context(
+    request: SearchRequest, result: SearchResult, without: Collection[str] = ()
+) -> Context:
     """The context and its record; what the engine should not have returned goes into neither.
 
     The engine has filtered already. This check is there for the day it has not: a chunk that
     fails it is named by a digest only, since even its id is not for the reader of this event.
+    `without` are sources of the route that were not searched, because a policy says so.
     """
     refused = {
         chunk.chunk_id: code
@@ -78,6 +86,10 @@ def to_context(request: SearchRequest, result: SearchResult) -> Context:
         Dropped(chunk_id=f"withheld-{_short(chunk_id)}", reason=code.value)
         for chunk_id, code in refused.items()
     )
+    sources = (
+        Dropped(chunk_id=f"source-{name}", reason=FailureCode.POLICY_FORBIDS.value)
+        for name in sorted(without)
+    )
     return Context(
         outcome=outcome,
         chunks=tuple(
@@ -91,7 +103,7 @@ def to_context(request: SearchRequest, result: SearchResult) -> Context:
             sources=request.sources,
             index=result.index,
             rankings=_without(result.rankings, refused) if refused else result.rankings,
-            dropped=withheld + result.dropped,
+            dropped=(*sources, *withheld, *result.dropped),
             timings=dict(result.timings),
         ),
     )

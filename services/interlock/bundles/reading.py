@@ -1,0 +1,56 @@
+"""Which governed sources a principal may read, by the bundle's own policies."""
+
+import json
+from collections.abc import Iterable
+
+import cedarpy
+
+from interlock.bundles.cedar import cedar_schema, entities, entity, read_action, read_policies
+from interlock.bundles.model import Bundle, Prepared
+from interlock_contracts.request import Request
+
+Parsed = tuple[cedarpy.PolicySet, cedarpy.Schema]
+
+
+def _parse(bundle: Bundle) -> Parsed:
+    policies, problems = read_policies(bundle)
+    if problems:
+        raise ValueError(problems[0])
+    return (
+        cedarpy.PolicySet.from_str("\n".join(one.text for one in policies)),
+        cedarpy.Schema.from_json_str(json.dumps(cedar_schema(bundle))),
+    )
+
+
+_PARSED = Prepared(_parse)
+
+
+def forbidden_sources(
+    bundle: Bundle, request: Request, intent: str, sources: Iterable[str]
+) -> set[str]:
+    """Those of `sources` that are governed and that no policy permits, or that one forbids.
+
+    What cannot be evaluated is forbidden. Raises `ValueError` for policies that do not compile.
+    """
+    governed = {
+        name for name in sources if name in bundle.sources and bundle.sources[name].governed
+    }
+    return {name for name in governed if not _permits(bundle, request, intent, name)}
+
+
+def _permits(bundle: Bundle, request: Request, intent: str, source: str) -> bool:
+    policies, schema = _PARSED(bundle)
+    who = request.principal
+    context = {"intent": intent, "tenant": request.tenant, "channel": request.channel}
+    result = cedarpy.is_authorized(
+        {
+            "principal": entity("User", who.user),
+            "action": entity("Action", read_action(source)),
+            "resource": entity("Tenant", request.tenant),
+            "context": json.dumps({"request": context}),
+        },
+        policies,
+        entities(who.user, who.role, who.scopes, request.tenant),
+        schema,
+    )
+    return bool(result.allowed) and not result.diagnostics.errors
