@@ -18,6 +18,7 @@ from interlock.runtime.errors import UserError
 from interlock.runtime.log import StoredMessage
 from interlock.runtime.settings import Settings
 from interlock_contracts.actions import Grant, Result
+from interlock_contracts.activation import ShadowVerdict
 from interlock_contracts.answer import Answer, DeadLetter
 from interlock_contracts.case import Case
 from interlock_contracts.custody import Custody
@@ -67,6 +68,10 @@ def what(event: Event) -> str:
         return f"{data.act} by {data.by}" + (f": {data.reason}" if data.reason else "")
     if isinstance(data, Answer | Grant | Result | DeadLetter):
         return _of_outcome(data)
+    if isinstance(data, ShadowVerdict):
+        codes = ", ".join(data.candidate_codes)
+        would = f"would have been {data.candidate_decision or 'undecided'}"
+        return f"{would} under {data.candidate[:19]}…" + (f" ({codes})" if codes else "")
     if not isinstance(data, Case):
         return str(getattr(data, "text", getattr(data, "summary", getattr(data, "decision", ""))))
     if event.subject.event == "route" and data.route:

@@ -100,6 +100,8 @@ async def _up(system: "System", json_: bool) -> None:
             for key, value in where.items():
                 shown = ", ".join(map(str, value)) if isinstance(value, list | dict) else value
                 out.print(f"  {key:<12} {shown}", markup=False)
+            if note := _passed_over(system):
+                out.print(f"  {'note':<12} {note}", markup=False)
             out.print('  try          interlock ask "…"', markup=False)
         failed = asyncio.create_task(system.failed.wait())
         stopped = asyncio.create_task(stop.wait())
@@ -115,6 +117,24 @@ async def _up(system: "System", json_: bool) -> None:
 def _running(active: "Activation | None") -> str:
     assert active is not None
     return f"{active.name} {active.version}, {active.bundle}, activation {active.number}"
+
+
+def _passed_over(system: "System") -> str | None:
+    """What is to be said where the folder's bundle is not what requests start on."""
+    from interlock.bundles.compile import compile_bundle
+    from interlock.bundles.errors import BundleError
+
+    active = system.active
+    try:
+        folder = compile_bundle(system.settings.bundle)
+    except BundleError:
+        return f"{system.settings.bundle} does not compile: interlock bundle check"
+    if active is None or folder.digest == active.bundle:
+        return None
+    return (
+        f"the folder holds {folder.name} {folder.version}, which is not active: "
+        f"interlock bundle activate {folder.digest[7:19]} --reason …"
+    )
 
 
 def _counts(scale: list[str]) -> dict[str, int]:
