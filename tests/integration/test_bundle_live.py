@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from tests.support.broker import connected
@@ -15,8 +16,10 @@ from interlock.bundles.model import Bundle
 from interlock.runtime.broker.connect import BrokerClient
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.bundles import live, pointer
-from interlock.runtime.bundles.changes import Activate, Change, StartCanary
+from interlock.runtime.bundles import rollout as rollout_
+from interlock.runtime.bundles.changes import Activate, Change, Rollback, StartCanary
 from interlock.runtime.bundles.live import LiveBundles
+from interlock.runtime.bundles.rollout import Rollout
 from interlock.runtime.bundles.store import BundleStore, push
 from interlock.runtime.commit import Committer
 from interlock.runtime.errors import UserError
@@ -230,3 +233,54 @@ async def test_a_service_can_be_stopped_while_it_waits_for_a_bundle(
     stop.set()
     async with asyncio.timeout(5):
         await running
+
+
+async def test_a_change_needs_every_service_live_unless_it_is_the_first_or_goes_back(
+    fresh_broker: EmbeddedBroker,
+) -> None:
+    loading = Loading()
+    loading.go.set()
+    said: dict[str, Any] = {"by": "jo", "reason": "a test"}
+    async with operator(fresh_broker) as jo, a_service(fresh_broker, loading) as bundles:
+        await jo.push(FIRST, SECOND, THIRD)
+        store = BundleStore(jo.client, "ev", Verifier([KEY.public]))
+        rollout = Rollout(jo.client, jo.log, store)
+        made = await rollout.make(Activate(FIRST.digest), **said)
+        assert (made.prepared, made.following) == ((), ())
+        await bundles.start()
+        with pytest.raises(UserError, match="no live intent-router, generator, contract-validator"):
+            await rollout.make(Activate(SECOND.digest), **said)
+        made = await rollout.make(Activate(SECOND.digest), without_services=True, **said)
+        assert [(word.service, word.instance) for word in made.following] == [
+            ("retriever", bundles.instance)
+        ]
+        assert bundles.active() == SECOND
+        loading.refuses.add("3")
+        with pytest.raises(UserError, match=r"(?s)refused; nothing was changed.*no good here"):
+            await rollout.make(Activate(THIRD.digest), without_services=True, **said)
+        made = await rollout.make(Rollback(FIRST.digest), urgent=True, **said)
+        assert bundles.active() == FIRST and made.missing == []
+
+
+async def test_a_rollback_does_not_wait_for_who_does_not_answer(
+    fresh_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rollout_, "URGENT_S", 0.2)
+    monkeypatch.setattr(rollout_, "PREPARE_S", 0.2)
+    loading = Loading()
+    loading.go.set()
+    said: dict[str, Any] = {"by": "jo", "reason": "a test"}
+    async with operator(fresh_broker) as jo, a_service(fresh_broker, loading) as bundles:
+        await jo.push(FIRST, SECOND)
+        rollout = Rollout(jo.client, jo.log, BundleStore(jo.client, "ev", Verifier([KEY.public])))
+        await rollout.make(Activate(FIRST.digest), **said)
+        await bundles.start()
+        loading.go.clear()  # loading takes for ever
+        with pytest.raises(UserError, match=f"no word from retriever {bundles.instance}"):
+            await rollout.make(Activate(SECOND.digest), without_services=True, **said)
+        made = await rollout.make(Rollback(SECOND.digest), urgent=True, **said)
+        assert made.activation.bundle == SECOND.digest
+        assert made.missing == [("retriever", bundles.instance)]
+        assert bundles.active() == FIRST
+        loading.go.set()
+        await until(bundles, "2")

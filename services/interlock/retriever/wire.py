@@ -29,7 +29,7 @@ async def wire(connection: Connection) -> Handle:
     searchers: OrderedDict[str, Searcher] = OrderedDict()
 
     async def open_index(bundle: Bundle) -> None:
-        """Bundles that differ in anything but their documents and sources share one index."""
+        """Open it; it is built only where none of the same documents and sources is there."""
         if server is None:
             # Built, where it is not there yet, beside the loop that answers questions.
             await asyncio.to_thread(lambda: asyncio.run(build_index(bundle, root, storage)))

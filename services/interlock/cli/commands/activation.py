@@ -235,15 +235,16 @@ def _back(history: "list[Entry]") -> str:
 
 def _show(made: "Outcome", json_: bool) -> None:
     follows = {word.who: word for word in made.following}
+    tested = {word.who: word for word in made.prepared}
     rows: list[dict[str, Any]] = [
         {
-            "service": word.service,
-            "instance": word.instance,
-            "tested_ms": word.milliseconds,
-            "active_ms": follows[word.who].milliseconds if word.who in follows else None,
-            "problem": follows[word.who].problem if word.who in follows else "no word yet",
+            "service": who[0],
+            "instance": who[1],
+            "tested_ms": tested[who].milliseconds if who in tested else None,
+            "active_ms": follows[who].milliseconds if who in follows else None,
+            "problem": follows[who].problem if who in follows else "no word yet",
         }
-        for word in made.prepared
+        for who in made.live
     ]
     if json_:
         print_json({**made.activation.model_dump(mode="json"), "services": rows})
@@ -254,7 +255,8 @@ def _show(made: "Outcome", json_: bool) -> None:
         table.add_column(column)
     for row in rows:
         after = row["problem"] or f"{row['active_ms']} ms"
-        table.add_row(row["service"], row["instance"], f"{row['tested_ms']} ms", after)
+        before = "–" if row["tested_ms"] is None else f"{row['tested_ms']} ms"
+        table.add_row(row["service"], row["instance"], before, after)
     if rows:
         out.print(table)
     else:

@@ -45,17 +45,21 @@ Who = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a change: the activation, and each instance's word on preparing, following."""
+    """What came of a change: the activation, and each instance's word on preparing, following.
+
+    `live` are the instances that answered the roll call.
+    """
 
     activation: Activation
+    live: tuple[Who, ...]
     prepared: tuple[Word, ...]
     following: tuple[Word, ...]
 
     @property
     def missing(self) -> list[Who]:
-        """Those that had loaded the bundle and did not say in time that they follow."""
+        """Those that are live and did not say in time that they follow."""
         said = {word.who for word in self.following if word.problem is None}
-        return [word.who for word in self.prepared if word.who not in said]
+        return [who for who in self.live if who not in said]
 
 
 class Rollout:
@@ -126,7 +130,8 @@ class Rollout:
             await committer.close()
         order = Order(do="follow", number=activation.number)
         following = await self._ask(order, [word.who for word in prepared], FOLLOW_S)
-        return Outcome(activation, tuple(prepared), tuple(following))
+        who = tuple(word.who for word in live)
+        return Outcome(activation, who, tuple(prepared), tuple(following))
 
     async def _bundle(self, digest: str) -> Bundle:
         try:
