@@ -16,7 +16,7 @@ class Appender:
     """Appends from one event loop; all of SQLite runs in one worker thread."""
 
     def __init__(self, store: AuditStore, max_batch: int = MAX_BATCH) -> None:
-        self._store = store
+        self.store = store
         self._max_batch = max_batch
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
         self._queue: deque[tuple[AuditRecord, asyncio.Future[None]]] = deque()
@@ -44,7 +44,7 @@ class Appender:
         self._closed = True
         if self._writing is not None:
             await self._writing
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self.store.close)
         self._thread.shutdown()
 
     async def _write(self) -> None:
@@ -62,12 +62,12 @@ class Appender:
         try:
             try:
                 await loop.run_in_executor(
-                    self._thread, self._store.append, [record for record, _ in batch]
+                    self._thread, self.store.append, [record for record, _ in batch]
                 )
             except SequenceConflict as conflict:
                 refused = conflict.sequences
                 rest = [record for record, _ in batch if record.sequence not in refused]
-                await loop.run_in_executor(self._thread, self._store.append, rest)
+                await loop.run_in_executor(self._thread, self.store.append, rest)
         except BaseException as error:
             for _, durable in batch:
                 _fail(durable, error)

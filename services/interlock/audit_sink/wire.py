@@ -5,6 +5,7 @@ from nats.aio.msg import Msg
 
 from interlock.audit_sink.appender import Appender
 from interlock.audit_sink.errors import DatabaseError, SequenceConflict
+from interlock.audit_sink.gaps import GapWatch
 from interlock.audit_sink.places import open_store
 from interlock.audit_sink.stage import Message, decide
 from interlock.runtime import telemetry
@@ -19,8 +20,11 @@ log = structlog.get_logger(__name__)
 
 async def wire(connection: Connection) -> Handle:
     """Open the store; a record is acknowledged when it is on disk."""
-    appender = Appender(open_store(connection.settings))
-    connection.closing.append(appender.aclose)
+    settings = connection.settings
+    appender = Appender(open_store(settings))
+    watch = GapWatch(connection.client, settings.cell, appender, settings.audit_lag_limit)
+    connection.health.append(lambda: watch.wrong)
+    connection.closing.extend((watch.aclose, appender.aclose))
 
     async def handle(message: Msg, delivery: Delivery, pull: PullConsumer) -> None:
         record = decide(

@@ -44,6 +44,9 @@ class Settings(BaseSettings):
         default=None,
         description="postgresql:// of the audit store's keys; a database with other backups",
     )
+    audit_lag_limit: int = Field(
+        default=50_000, ge=1, description="events behind the log: above it the sink is not ready"
+    )
     capacity: int = Field(default=128, ge=1, le=10_000, description="messages worked on at once")
     ack_wait: float = Field(default=10.0, ge=0.5)
     max_deliver: int = Field(default=8, ge=1)
