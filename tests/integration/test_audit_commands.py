@@ -143,11 +143,16 @@ async def test_an_erased_person_is_unreadable_everywhere_and_the_tree_still_veri
     early = tmp_path / "checkpoint"
     early.write_text((await audit(world, "checkpoint")).out)
     assert (await audit(world, "export", str(export), "--tenant", "acme")).status == 0
+    plain = ("export", str(tmp_path / "plain.jsonl"), "--tenant", "acme", "--plain")
+    assert (await audit(world, *plain)).status == 1
+    assert (await audit(world, *plain, "--reason", "the court")).status == 0
+    assert WORDS in (tmp_path / "plain.jsonl").read_text()
     assert WORDS in (await audit(world, "open", str(export))).out
     assert holding(state / "broker", WORDS)
 
     done = await audit(world, "erase", "--subject", "acme/maria", "--reason", "asked", "--json")
     assert done.status == 0, done.err
+    assert "the court (plain.jsonl)" in done.lines[0]["plain_exports"][0]
     assert done.lines[0]["requests"] == sum(one[1] == "maria" for one in QUESTIONS.values())
 
     left = {

@@ -13,8 +13,9 @@ class Custody(Model):
     """An order about the record: who gave it, and why. Says nothing that a person wrote.
 
     `erased`: the contents of this request are unreadable for ever. `expired`: those of a tenant's
-    `events` logged before `until`. `held` until `released`: neither happens to a tenant, or to one
-    person of it. `exported`: `count` records were given away readable; no erasure reaches those.
+    `events` logged before `until`, `count` of them. `held` until `released`: neither happens to a
+    tenant, or to one person of it. `exported`: records are given away readable, and no erasure
+    reaches those.
     A person is named by a pseudonym, `data_subject`.
     """
 

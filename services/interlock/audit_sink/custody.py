@@ -12,7 +12,7 @@ twice what was done, should an erased request be submitted again.
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,6 +71,8 @@ class Erasure:
     requests: int
     contents: int
     on_log: int
+    plain_exports: tuple[str, ...] = ()
+    """When, by whom and why the tenant's contents were given away readable since then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,8 @@ class Custodian:
         on_log = sum(record.event not in KEPT for record in records)
         if not dry_run:
             await self._erase(person[0], whose, by, reason)
-        return Erasure(whose, len(requests), len(records), on_log)
+        exports = [one async for one in self._exports(person[0], records[0].sequence)]
+        return Erasure(whose, len(requests), len(records), on_log, tuple(exports))
 
     async def _erase(self, tenant: str, whose: str, by: str, reason: str) -> None:
         """Until nothing is left: requests may be under way while it is done."""
@@ -209,10 +212,16 @@ class Custodian:
         rows = self._database.execute("SELECT DISTINCT tenant FROM events ORDER BY tenant")
         return [tenant for (tenant,) in rows if tenant]
 
-    async def exported(self, tenant: str, by: str, reason: str, count: int) -> None:
-        """Put on record that contents were given away readable."""
-        order = Custody(act="exported", by=by, reason=reason, count=count)
+    async def exported(self, tenant: str, by: str, reason: str) -> None:
+        """Put on record that contents are given away readable."""
+        order = Custody(act="exported", by=by, reason=reason)
         await self._order([(tenant, new_request_id(), "exported", order)])
+
+    async def _exports(self, tenant: str, since: int) -> AsyncIterator[str]:
+        async for message in self.log.matching(f"{self.log.cell}.custody.{tenant}.*.exported"):
+            order = message.event().data
+            if message.sequence > since and isinstance(order, Custody):
+                yield f"on {message.logged_at:%Y-%m-%d} by {order.by}: {order.reason}"
 
     def _pseudonym(self, person: Person) -> str:
         tenant, name = person

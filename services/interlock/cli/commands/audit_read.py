@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.progress import Progress
 
+from interlock.cli.commands.audit_custody import put_export_on_record
 from interlock.cli.common import JsonOption, StateOption, err, out, print_json, settings_of
 from interlock.runtime.errors import UserError
 
@@ -104,13 +105,18 @@ def export(
     policy: Policy = None,
     since: Since = None,
     until: Until = None,
+    plain: Annotated[
+        bool,
+        typer.Option("--plain", help="Readable by who has the file; put on record, with --tenant."),
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why, with --plain; kept in the audit log.")] = "",
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Write records with the proofs that let others check them. Contents stay sealed.
 
     `audit open` reads such a file with the installation's keys, `audit verify --export` checks it
-    with the public key.
+    with the public key. No erasure reaches an export that is --plain.
     """
     from interlock.audit_sink.export import export as write
     from interlock.audit_sink.places import open_reader
@@ -120,11 +126,21 @@ def export(
         request=request, tenant=tenant, principal=principal, event=event, tool=tool,
         document=document, policy=policy, since=_utc(since), until=_utc(until),
     )  # fmt: skip
+    settings = settings_of(state)
+    if plain:
+        if tenant is None or not reason:
+            raise UserError("--plain needs --tenant and --reason: it is put on record")
+        put_export_on_record(settings, tenant, f"{reason} ({to.name})")
     form: Literal["parquet", "jsonl"] = "parquet" if to.suffix == ".parquet" else "jsonl"
-    with open_reader(settings_of(state)) as reader, Progress(console=err, transient=True) as bar:
+    with open_reader(settings) as reader, Progress(console=err, transient=True) as bar:
         task = bar.add_task("exporting", total=None)
         count = write(
-            reader, asked, to, form, progress=lambda done: bar.update(task, completed=done)
+            reader,
+            asked,
+            to,
+            form,
+            plain=plain,
+            progress=lambda done: bar.update(task, completed=done),
         )
     if json_:
         print_json({"records": count, "file": os.fspath(to)})
