@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from interlock.bundles.model import ModelCandidate, OutputContract
-from interlock.generator.models.extractive.evidence import sentences
 from interlock.generator.models.extractive.model import ExtractiveModel, answer
+from interlock.generator.models.extractive.sentences import sentences
 from interlock.generator.models.extractive.slots import fill, find
 from interlock.generator.models.port import ModelRequest
 from interlock.generator.parse import Output
@@ -251,6 +251,21 @@ def test_a_question_about_the_rules_is_answered_and_calls_nothing(text: str, wor
     assert words in said(output)
     assert output.calls == ()
     assert "Which order" in said(answer(ask(text, REFUND)))
+
+
+def test_after_the_rules_it_asks_for_what_is_missing_where_that_needs_no_citation() -> None:
+    contract = OutputContract(citations="none")
+    output = answer(ask("Do you refund used items?", REFUND, chunks=CHUNKS, contract=contract))
+    rule, question = output.statements
+    assert (rule.text, len(rule.citations)) == ("Used items are not taken back.", 1)
+    assert question.text.startswith("Which order is it about")
+    assert question.citations == ()
+
+
+@pytest.mark.parametrize("text", ["Can you refund me?", "I want a refund", "Refund my order"])
+def test_who_asks_for_the_action_is_asked_for_its_arguments(text: str) -> None:
+    output = answer(ask(text, REFUND, chunks=CHUNKS))
+    assert said(output).startswith("Which order is it about")
 
 
 def test_a_call_whose_fact_was_missing_is_proposed_again() -> None:

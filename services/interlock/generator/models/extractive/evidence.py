@@ -7,12 +7,11 @@ too little of the question is left out, and if nothing is left the model abstain
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import zip_longest
 
 from interlock.generator.models.extractive.figures import HOW, fit, wanted
+from interlock.generator.models.extractive.sentences import Sentence, sentences
 from interlock.generator.models.extractive.words import asked_stems, related, stems
 from interlock_contracts.retrieval import Chunk
 
@@ -25,13 +24,15 @@ MIN_COVERAGE_OF_MANY = 0.4
 KEEP_RATIO = 0.7
 """A further sentence must score at least this share of the best one."""
 
+ADDING_RATIO = 0.65
+"""The same for a sentence that has a word of the question which was not yet said."""
+
 OTHER_CHUNK_RATIO = 0.85
 """The same for a sentence of another chunk than the best one's: it repeats words more often
 than it adds something."""
 
 MAX_SENTENCES = 3
 MAX_CHUNKS = 2
-_MAX_SENTENCE_CHARS = 600
 _TITLE_WEIGHT = 0.5
 """A term that only the title or heading above a sentence has counts half."""
 
@@ -43,38 +44,14 @@ _LEAD_SHARE = 0.9
 
 _LEAD_BONUS = 1.05
 _SUBJECT_BONUS = 1.1
-
 _ADDRESSED_BONUS = 1.15
+_SPECIAL_CASE = 0.8
+_SPECIAL_CASE_ASKED = 0.95
+"""A sentence that holds only in a case that was not asked about says less."""
 
-# A line with words, and the lines that go on with it. Anchored and possessive: linear time.
-_BLOCK = re.compile(
-    r"^[^\S\n]*+\S[^\n]*(?:\n(?![^\S\n]*+(?:[-*+>#|]|\d+[.)]\s))[^\S\n]*+\S[^\n]*)*", re.MULTILINE
-)
-_MARKER = re.compile(r"\s*(?:(?:[-*+>]|\d+[.)])\s+)*")
-_HEADING = re.compile(r"\s*#{1,6}\s+(.*)")
-_RULE = re.compile(r"[\s|:\-=*_]*")
-_END = re.compile(
-    r"""(?<!\be\.g)(?<!\bi\.e)(?<!\bNo)(?<!\bSt)[.!?]["')\]]*(?=\s+["'(\[]*[A-Z0-9])"""
-)
 _FIRST_PERSON = re.compile(r"(?i)\b(?:i|my|we|our)\b")
-_ADDRESSED = re.compile(r"(?i)\b(?:you|your)\b")
 _CODE = re.compile(r"(?=[a-z]*\d)(?=\d*[a-z])[a-z\d]{2,}")
 """A name of letters and digits (E22): nothing without it answers a question about it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """One sentence of a chunk: `quote` verbatim, `text` readable, with its stems.
-
-    `leads` says that it is the first one under its heading; `subject` are its first words.
-    """
-
-    quote: str
-    text: str
-    stems: frozenset[str]
-    heading: frozenset[str]
-    leads: bool = False
-    subject: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,58 +60,6 @@ class Support:
 
     handle: str
     sentence: Sentence
-
-
-@lru_cache(maxsize=2_048)
-def sentences(text: str) -> tuple[Sentence, ...]:
-    """The sentences of a text in Markdown. Pure, and kept: the same chunks come again."""
-    return tuple(_sentences(text))
-
-
-def _sentences(text: str) -> Iterator[Sentence]:
-    heading: frozenset[str] = frozenset()
-    leads = True
-    blocks = list(_BLOCK.finditer(text))
-    for block, after in zip_longest(blocks, blocks[1:]):
-        titled = _HEADING.match(block.group())
-        if titled:
-            # A heading ends with its line, whatever follows without a blank one.
-            heading, leads = frozenset(stems(titled.group(1))), True
-            start = block.start() + titled.end()
-        elif _RULE.fullmatch(block.group()) or (
-            after is not None and _heads_a_table(block.group(), after.group())
-        ):
-            continue
-        else:
-            marker = _MARKER.match(block.group())
-            start = block.start() + (marker.end() if marker else 0)
-        for quote in _split(text[start : block.end()]):
-            readable = _readable(quote)
-            found = stems(readable)
-            if found and len(quote) <= _MAX_SENTENCE_CHARS:
-                subject = frozenset(found[:2])
-                yield Sentence(quote, readable, frozenset(found), heading, leads, subject)
-                leads = False
-
-
-def _heads_a_table(block: str, after: str) -> bool:
-    """Whether a line names the columns of a table: a rule of bars and dashes follows it."""
-    return block.lstrip().startswith("|") and "--" in after and bool(_RULE.fullmatch(after))
-
-
-def _split(block: str) -> Iterator[str]:
-    start = 0
-    for end in _END.finditer(block):
-        yield block[start : end.end()].strip()
-        start = end.end()
-    yield block[start:].strip()
-
-
-def _readable(quote: str) -> str:
-    """The quote as a sentence: one line, without Markdown emphasis or table bars."""
-    if quote.startswith("|"):
-        quote = ", ".join(cell.strip() for cell in quote.strip("|").split("|") if cell.strip())
-    return re.sub(r"\s+", " ", re.sub(r"\*\*|__|`", "", quote)).strip()
 
 
 def support(
@@ -153,11 +78,14 @@ def support(
     # A follow-up is about its own words; the turn before only says in which respect.
     own = {term: weight for term, weight in weights.items() if asked[term] == 1.0}
     scored = _scored(question, weights, _telling(own, read), read, refused)
+    if len(own) < len(weights):
+        scored = [row for row in scored if row.tells]
     needed = MIN_COVERAGE.get(len(weights), MIN_COVERAGE_OF_MANY)
-    if not scored or scored[0].covered < needed:
+    if not scored or not scored[0].tells or scored[0].covered < needed:
         return []
     return [
-        Support(read[at][0].handle, read[at][1][position]) for at, position in _choose(scored, read)
+        Support(read[at][0].handle, read[at][1][position])
+        for at, position in _choose(scored, read, asked.keys())
     ]
 
 
@@ -166,12 +94,16 @@ Read = Sequence[tuple[Chunk, tuple[Sentence, ...]]]
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """A sentence by its place (`at` is the chunk's), with what it covers and what it scores."""
+    """A sentence by its place (`at` is the chunk's), with what it covers and what it scores.
+
+    `tells` says that it has one of the words that tell most of the question.
+    """
 
     score: float
     at: int
     position: int
     covered: float
+    tells: bool
 
 
 def _question(question: str, earlier: str) -> dict[str, float]:
@@ -199,19 +131,21 @@ def _scored(
     read: Read,
     refused: Sequence[re.Pattern[str]],
 ) -> list[_Scored]:
-    """The sentences that could be said, best first: each has one of the `telling` words."""
+    """The sentences that could be said, those with one of the `telling` words first."""
     best_chunk = max(chunk.score for chunk, _ in read)
     figure = wanted(question)
     about_me = bool(_FIRST_PERSON.search(question))
     codes = {term for term in weights if _CODE.fullmatch(term)}
+    words = {word for term in weights for word in (term, *related(term))}
     scored: list[_Scored] = []
     for at, (chunk, found) in enumerate(read):
         rank = 0.7 + 0.3 * chunk.score / best_chunk if best_chunk > 0 else 1.0
         title = frozenset(stems(chunk.title))
         titled = not telling.isdisjoint(title)
         for position, one in enumerate(found):
-            if not titled and telling.isdisjoint(one.stems) and telling.isdisjoint(one.heading):
+            if one.stems.isdisjoint(words) and not weights.keys() <= one.heading | title:
                 continue
+            tells = titled or not telling.isdisjoint(one.stems | one.heading)
             covered = _covered(one, title, weights)
             if not covered or not codes <= one.stems | one.heading | title:
                 continue
@@ -224,10 +158,13 @@ def _scored(
                 score *= _SUBJECT_BONUS
             if figure is not None:
                 score *= fit(figure, one.text)
-            if about_me and _ADDRESSED.search(one.text):
+            if one.condition:
+                asked = not telling.isdisjoint(one.condition)
+                score *= _SPECIAL_CASE_ASKED if asked else _SPECIAL_CASE
+            if about_me and one.addressed:
                 score *= _ADDRESSED_BONUS
-            scored.append(_Scored(score, at, position, covered))
-    return sorted(scored, key=lambda row: (-row.score, row.at, row.position))
+            scored.append(_Scored(score, at, position, covered, tells))
+    return sorted(scored, key=lambda row: (not row.tells, -row.score, row.at, row.position))
 
 
 def _telling(weights: Mapping[str, float], read: Read) -> set[str]:
@@ -236,11 +173,8 @@ def _telling(weights: Mapping[str, float], read: Read) -> set[str]:
     With the words related to them. A sentence without any of them is beside the point: another
     one of the sources has them.
     """
-    known = {
-        term: weight
-        for term, weight in weights.items()
-        if any(_has(one.stems, term) for _, found in read for one in found)
-    }
+    said = frozenset().union(*(one.stems for _, found in read for one in found))
+    known = {term: weight for term, weight in weights.items() if _has(said, term)}
     most = max(known.values(), default=0.0)
     telling = [term for term, weight in known.items() if weight >= 0.9 * most] or list(weights)
     return {word for term in telling for word in (term, *related(term))}
@@ -257,14 +191,16 @@ def _covered(one: Sentence, title: frozenset[str], weights: Mapping[str, float])
     all of it.
     """
     above = one.heading | title
-    share, own = 0.0, False
+    share, own, terms = 0.0, False, 0
     for term, weight in weights.items():
         if term in one.stems:
-            share, own = share + weight, True
+            share, own, terms = share + weight, True, terms + 1
         elif not related(term).isdisjoint(one.stems):
-            share, own = share + _RELATED_WEIGHT * weight, True
+            share, own, terms = share + _RELATED_WEIGHT * weight, True, terms + 1
         elif term in above:
-            share += _TITLE_WEIGHT * weight
+            share, terms = share + _TITLE_WEIGHT * weight, terms + 1
+    if terms < 2 and len(weights) == 3:
+        return 0.0  # one rare word of three is not what the question is about
     return share if own or all(term in above for term in weights) else 0.0
 
 
@@ -272,7 +208,7 @@ def _says(refused: Sequence[re.Pattern[str]], text: str) -> bool:
     return any(pattern.search(text) for pattern in refused)
 
 
-def _choose(scored: Sequence[_Scored], read: Read) -> list[tuple[int, int]]:
+def _choose(scored: Sequence[_Scored], read: Read, asked: Set[str]) -> list[tuple[int, int]]:
     """Best first, without repeating what is already said; the best one's chunk is read first."""
     chosen: list[tuple[int, int]] = []
     best, home = scored[0].score, scored[0].at
@@ -280,11 +216,15 @@ def _choose(scored: Sequence[_Scored], read: Read) -> list[tuple[int, int]]:
         if len(chosen) == MAX_SENTENCES:
             break
         used = {chunk for chunk, _ in chosen}
-        if one.score < best * (KEEP_RATIO if one.at == home else OTHER_CHUNK_RATIO):
-            continue
-        if one.at not in used and len(used) == MAX_CHUNKS:
-            continue
         mine = read[one.at][1][one.position].stems
+        ratio = OTHER_CHUNK_RATIO
+        if one.at == home:
+            said = frozenset().union(*(read[a][1][p].stems for a, p in chosen))
+            ratio = KEEP_RATIO if (asked & mine) <= said else ADDING_RATIO
+        if one.score < best * ratio:
+            continue
+        if one.at not in used and (len(used) == MAX_CHUNKS or not one.tells):
+            continue
         others = (read[a][1][p].stems for a, p in chosen)
         if all(len(mine & other) < 0.7 * min(len(mine), len(other)) for other in others):
             chosen.append((one.at, one.position))

@@ -1,6 +1,7 @@
 """What kind of figure a question asks for, and how well a sentence has one."""
 
 import re
+from functools import lru_cache
 
 HOW = re.compile(r"(?i)\bhow (?:many|much|long|old|far|soon|often|big|fast)\b")
 """Words that ask for a figure and are in no answer."""
@@ -31,6 +32,7 @@ def wanted(question: str) -> re.Pattern[str] | None:
     return next((answer for asks, answer in _KINDS if asks.search(question)), None)
 
 
+@lru_cache(maxsize=8_192)
 def fit(figure: re.Pattern[str], text: str) -> float:
     """What a sentence's score is multiplied by: more for such a figure, less for none at all."""
     if figure.search(text):

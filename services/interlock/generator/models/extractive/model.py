@@ -23,7 +23,8 @@ _DECLINES = re.compile(r"(?i)\s*(?:no|nope|never ?mind|forget it|leave it|not no
 _MAX_DECLINE_WORDS = 6
 _RULES = re.compile(
     r"(?i)^\s*(?:(?:hi|hello|hey)\W+)?(?:how (?:long|much|soon|many|do|does)|what (?:if|happens)|"
-    r"when|until when|who|(?:can|could|may|do|will|would) i\b.*\b(?:if|after|when|once|without)\b|"
+    r"when|until when|who|do(?:es)? (?:you|it|this)|"
+    r"(?:can|could|may|do|will|would) i\b.*\b(?:if|after|when|once|without|an?|any|still)\b|"
     r"(?:is|are|does) (?:there|it|a|an|the|my)\b)"
 )
 """How people ask for the rules: `Can you refund me` is an order, `Can I … if …` is not."""
@@ -86,8 +87,11 @@ def _act(request: ModelRequest, texts: list[str]) -> Output | None:
     if tool is None:
         return None
     filled = fill(tool, texts)
-    if _only_asks(request, tool, filled, texts[0]):
+    if _asks_for_rules(request, tool, filled, texts[0]):
         told = _quote(request, texts, {}, strict=False)
+        if not told.abstained and request.contract.citations == "none":
+            asked = _ask(tool, filled, filled.missing).statements
+            told = told.model_copy(update={"statements": (*told.statements, *asked)})
         if not told.abstained:
             return told
     refused = _refused_arguments(request, tool)
@@ -145,8 +149,8 @@ def _ask(tool: ToolSpec, filled: Filled, names: tuple[str, ...]) -> Output:
     return _say(" ".join(questions))
 
 
-def _only_asks(request: ModelRequest, tool: ToolSpec, filled: Filled, text: str) -> bool:
-    """Whether a question is about the rules of an action and asks for none.
+def _asks_for_rules(request: ModelRequest, tool: ToolSpec, filled: Filled, text: str) -> bool:
+    """Whether the user asks about the rules of an action and not, or not yet, for the action.
 
     "Can I get a refund if it arrives broken?" names nothing that the action would need.
     """

@@ -59,11 +59,9 @@ def fill(tool: ToolSpec, texts: Sequence[str]) -> Filled:
                 several[name] = values
             if values:
                 break
-    missing = tuple(
-        name
-        for name in properties
-        if name in tool.parameters.get("required", ()) and name not in arguments
-    )
+    # In the order of the contract: a built bundle has its properties sorted by name.
+    required = tool.parameters.get("required", ())
+    missing = tuple(name for name in required if name in properties and name not in arguments)
     return Filled(arguments, several, missing)
 
 

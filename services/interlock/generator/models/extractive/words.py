@@ -47,7 +47,7 @@ _LIGHT = frozenset(
     for word in re.findall(
         r"\S+",
         """able back become find give happen kind look mean now possible show something tell
-        take thing use work""",
+        take thing work""",
     )
 )
 
