@@ -24,7 +24,7 @@ MIN_COVERAGE_OF_MANY = 0.4
 KEEP_RATIO = 0.7
 """A further sentence must score at least this share of the best one."""
 
-ADDING_RATIO = 0.65
+ADDING_RATIO = 0.55
 """The same for a sentence that has a word of the question which was not yet said."""
 
 OTHER_CHUNK_RATIO = 0.85
@@ -65,7 +65,7 @@ class Support:
 def support(
     question: str, earlier: str, chunks: Sequence[Chunk], refused: Sequence[re.Pattern[str]] = ()
 ) -> list[Support]:
-    """At most `MAX_SENTENCES` sentences of at most `MAX_CHUNKS` chunks, in reading order.
+    """At most `MAX_SENTENCES` sentences of at most `MAX_CHUNKS` chunks, the best first.
 
     `earlier` is the user's turn before, for a question that makes no sense alone; `refused`
     are patterns that must not occur in what is said.
@@ -209,7 +209,7 @@ def _says(refused: Sequence[re.Pattern[str]], text: str) -> bool:
 
 
 def _choose(scored: Sequence[_Scored], read: Read, asked: Set[str]) -> list[tuple[int, int]]:
-    """Best first, without repeating what is already said; the best one's chunk is read first."""
+    """The best one, then the others in reading order, its own chunk's first; nothing twice."""
     chosen: list[tuple[int, int]] = []
     best, home = scored[0].score, scored[0].at
     for one in scored:
@@ -228,4 +228,5 @@ def _choose(scored: Sequence[_Scored], read: Read, asked: Set[str]) -> list[tupl
         others = (read[a][1][p].stems for a, p in chosen)
         if all(len(mine & other) < 0.7 * min(len(mine), len(other)) for other in others):
             chosen.append((one.at, one.position))
-    return sorted(chosen, key=lambda place: (place[0] != home, place))
+    first, *more = chosen
+    return [first, *sorted(more, key=lambda place: (place[0] != home, place))]
