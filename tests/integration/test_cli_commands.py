@@ -155,6 +155,7 @@ async def test_doctor_of_a_well_installation_but_for_its_dead_letters(world: Wor
     assert found.status == 1
     names = {line["name"] for line in found.lines}
     assert {"broker", "stream", "consumer audit-sink", "credentials", "audit store"} <= names
+    assert {line["found"] for line in found.lines if line["name"] == "models"} == {"none is hosted"}
 
 
 async def test_doctor_of_nothing_says_how_to_begin(tmp_path: Path) -> None:

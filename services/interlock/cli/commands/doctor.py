@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from interlock.bundles.errors import BundleRefused, BundleUnknown
+from interlock.bundles.model import Bundle
 from interlock.cli.common import (
     BundleOption,
     JsonOption,
@@ -22,6 +23,7 @@ from interlock.cli.common import (
     run,
     settings_of,
 )
+from interlock.cli.models_at_hand import MEND, hosted_models, out_of_reach
 from interlock.runtime.broker.credentials import credential_path, load_credential
 from interlock.runtime.errors import UserError
 from interlock.runtime.log import JetStreamLog
@@ -84,7 +86,7 @@ async def _checks(settings: Settings) -> list[Check]:
         async with operator_log(settings) as (client, log):
             checks.append(Check("broker", True, settings.url))
             checks += await _standing(client, settings)
-            checks.append(await _bundle(client, log, settings))
+            checks += await _bundle(client, log, settings)
             checks.append(await _dead_letters(log))
     except UserError as error:
         checks.append(Check("broker", False, str(error), UP.format(state=settings.state)))
@@ -227,8 +229,8 @@ async def _api(client: "BrokerClient", call: str) -> dict[str, Any]:
     return answer
 
 
-async def _bundle(client: "BrokerClient", log: JetStreamLog, settings: Settings) -> Check:
-    """What requests start on, and whether every service that needs it follows."""
+async def _bundle(client: "BrokerClient", log: JetStreamLog, settings: Settings) -> list[Check]:
+    """What requests start on and its models, and whether every service that needs it follows."""
     from interlock.runtime.bundles.pointer import last
     from interlock.runtime.bundles.rollout import Rollout
     from interlock.runtime.bundles.store import BundleStore
@@ -236,19 +238,27 @@ async def _bundle(client: "BrokerClient", log: JetStreamLog, settings: Settings)
 
     now = await last(log)
     if now is None:
-        return Check("bundle", False, "none is active", "interlock bundle push FOLDER --activate")
+        mend = "interlock bundle push FOLDER --activate"
+        return [Check("bundle", False, "none is active", mend)]
     try:
         store = BundleStore(client, settings.cell, verifier(settings, BUNDLES))
         words = await Rollout(client, log, store).status()
-        await store.get(now.bundle)
+        bundle = await store.get(now.bundle)
     except (UserError, BundleRefused, BundleUnknown) as error:
-        return Check("bundle", False, str(error), "interlock bundle rollback")
+        return [Check("bundle", False, str(error), "interlock bundle rollback")]
     found = f"{now.name} {now.version}, {now.bundle[:19]}…, activation {now.number}"
     behind = [f"{word.service} follows {word.number}" for word in words if word.number < now.number]
     absent = [f"no {name} answers" for name in BUNDLED if name not in {w.service for w in words}]
     wrong = "; ".join((*absent, *behind))
     mend = "a service that is behind says why in its log and at /ready"
-    return Check("bundle", not wrong, f"{found}; {wrong}" if wrong else found, mend)
+    active = Check("bundle", not wrong, f"{found}; {wrong}" if wrong else found, mend)
+    return [active, _models(bundle)]
+
+
+def _models(bundle: Bundle) -> Check:
+    missing = "; ".join(out_of_reach(bundle))
+    hosted = ", ".join(hosted_models(bundle)) or "none is hosted"
+    return Check("models", not missing, missing or hosted, MEND)
 
 
 async def _dead_letters(log: JetStreamLog) -> Check:
