@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 from tests.unit.test_models_pressure import Fake, request
 
 from interlock.bundles.model import AccountLimits, ModelCandidate
@@ -179,6 +180,21 @@ async def test_the_second_is_asked_when_the_first_is_slow_and_the_loser_is_cance
     (why,) = response.passed_over
     assert why.startswith("p/m: another answered first; cancelled after 0.")
     assert response.elapsed_ms is not None
+
+
+async def test_calls_are_counted_by_what_came_of_them() -> None:
+    slow, used = Slow(), Fake()
+    models: dict[str, Model] = {"slow": slow, "bad": Fake(ModelPassed("no")), "good": used}
+    before = [calls("slow", "cancelled"), calls("bad", "passed"), calls("good", "answered")]
+    hedged = asked(candidate("slow"), candidate("bad"), candidate("good"), hedge_after_s=0.01)
+    await ModelRoutes(models).complete(hedged)
+    after = [calls("slow", "cancelled"), calls("bad", "passed"), calls("good", "answered")]
+    assert [now - then for now, then in zip(after, before, strict=True)] == [1, 1, 1]
+
+
+def calls(provider: str, outcome: str) -> float:
+    labels = {"provider": provider, "model": "m", "outcome": outcome}
+    return REGISTRY.get_sample_value("interlock_model_calls_total", labels) or 0
 
 
 async def test_the_first_may_still_win() -> None:

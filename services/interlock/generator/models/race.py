@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from interlock.bundles.model import ModelCandidate
+from interlock.generator.models import metrics
 from interlock.generator.models.port import ModelPassed, ModelRequest, ModelResponse
 
 Ask = Callable[[ModelCandidate, ModelRequest, float | None], Awaitable[ModelResponse]]
@@ -20,6 +21,11 @@ class _Run:
     @property
     def name(self) -> str:
         return f"{self.candidate.provider}/{self.candidate.model}"
+
+    def count(self, outcome: str) -> None:
+        """Count this call as one that came to nothing."""
+        if not self.candidate.embedded:
+            metrics.not_answered(self.candidate.asked, self.candidate.model, outcome)
 
 
 class Race:
@@ -93,12 +99,18 @@ class Race:
         except ModelPassed as why:
             self.passed.append(f"{run.name}: {why}")
             self.waits.append(why.retry_after)
+            run.count("passed")
             return None
+        except asyncio.CancelledError:
+            run.count("cancelled")
+            raise
         finally:
             del self._runs[id(run)]
         if run.candidate.embedded:
             return response
-        return replace(response, elapsed_ms=round((self._clock() - run.started) * 1000))
+        seconds = self._clock() - run.started
+        metrics.answered(response, seconds)
+        return replace(response, elapsed_ms=round(seconds * 1000))
 
     def _others(self) -> list[str]:
         now = self._clock()
