@@ -148,6 +148,27 @@ async def test_a_gate_asks_for_an_evaluation_that_has_passed(shell: Shell) -> No
     assert wanted.status == 1 and "has not been evaluated" in wanted.err
 
 
+async def test_outcomes_by_bundle(shell: Shell) -> None:
+    folder = shell.folder("6.0", "Six.")
+    assert (await shell.bundle("push", str(folder))).status == 0
+    run = await shell.bundle("activate", "tiny@6.0", "--tenant", "globex", "--reason", "try")
+    assert run.status == 0
+    none = await shell.bundle("outcomes")
+    assert (none.status, none.out) == (0, "no request has ended since\n")
+    for tenant, count in (("globex", 2), ("acme", 1)):
+        for _ in range(count):
+            await shell("ask", "Hello", "--tenant", tenant)
+    found = {
+        one["name"].split()[1]: one for one in (await shell.bundle("outcomes", "--json")).lines
+    }
+    assert found["6.0"]["endings"] == {"refused": 2}
+    assert sum(one["requests"] for one in found.values()) == 3 and len(found) == 2
+    shown = await shell.bundle("outcomes")
+    assert "2 (100%)" in shown.out and "2 out_of_scope" in shown.out
+    assert (await shell.bundle("outcomes", "--since", "999")).status == 1
+    assert (await shell.bundle("rollback")).status == 0
+
+
 async def test_a_canary_and_a_shadow_by_command(shell: Shell) -> None:
     folder = shell.folder("5.0", "Later.")
     assert (await shell.bundle("push", str(folder))).status == 0

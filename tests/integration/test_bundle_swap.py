@@ -1,5 +1,6 @@
 """Bundles are swapped under a running system: tested first, followed by all, rolled back."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -201,6 +202,32 @@ async def test_a_canary_takes_its_tenants_and_its_share_until_it_is_promoted(
     made = await world.make(Rollback((await world.now()).bundle))
     assert made.activation.canary is None
     assert (await world.ask()).bundle == candidate
+
+
+async def test_swaps_under_load_lose_nothing_and_mix_nothing(world: World) -> None:
+    """Requests come in without a break while the bundle changes; each keeps to one of them."""
+    bundles = [await world.push(saying(f"under load {n}")) for n in range(3)]
+    async with await sdk(world.system.broker) as producer:
+
+        async def ask(number: int) -> Answer:
+            text, user = ((QUESTION, "maria"), ("Where is my order A-1004?", "tom"))[number % 2]
+            return await producer.ask(text, user=user, role="customer", timeout=60)
+
+        asking = []
+        for turn in range(6):
+            asking += [asyncio.create_task(ask(number)) for number in range(10)]
+            await world.make(Activate(bundles[turn % 3]))
+        answers = await asyncio.gather(*asking)
+    assert {answer.status for answer in answers} == {AnswerStatus.ANSWERED}
+    assert len({answer.bundle for answer in answers}) >= 3
+    async with connected(world.system.broker, "replay") as client:
+        known = await stored_bundles(client, world.system.settings)
+        for answer in answers[::7]:
+            stored = await world.at.log.of_request(answer.request_id)
+            pinned = {message.headers.get("ce-bundle") for message in stored} - {None}
+            assert pinned == {answer.bundle}
+            found = await verify_request([message.event() for message in stored], known)
+            assert [str(one) for one in found.divergences] == []
 
 
 async def test_two_operators_cannot_both_be_next(world: World) -> None:

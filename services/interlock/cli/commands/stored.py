@@ -135,6 +135,36 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
 
 
 @app.command()
+def outcomes(
+    since: Annotated[
+        int | None,
+        typer.Option(min=1, help="From this activation on; default: the last one."),
+    ] = None,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """How requests ended since an activation, bundle by bundle: how a canary is doing."""
+    from interlock.cli.outcomes import outcomes_since
+
+    found = run(outcomes_since(settings_of(state), since))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("bundle", "requests", "answered", "refused", "failed", "most frequent failures"):
+        table.add_column(column, overflow="fold")
+    for one in found:
+        if json_:
+            print_json(asdict(one) | {"requests": one.requests})
+            continue
+        shares = [
+            f"{one.endings.get(ending, 0)} ({one.endings.get(ending, 0) / one.requests:.0%})"
+            for ending in ("answered", "refused", "failed")
+        ]
+        codes = ", ".join(f"{count} {code}" for code, count in one.failures.items())
+        table.add_row(one.name, str(one.requests), *shares, codes)
+    if not json_:
+        out.print(table if found else "no request has ended since")
+
+
+@app.command()
 def diff(
     before: Annotated[
         str, typer.Argument(metavar="A", help="A folder or file, or a stored bundle as elsewhere.")
