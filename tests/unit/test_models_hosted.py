@@ -122,6 +122,7 @@ async def test_structured_output_is_the_proposal(provider: str, model: HostedMod
     assert json.loads(response.output) == SAID
     assert (response.stop_reason, response.input_tokens, response.output_tokens) == ("end", 11, 7)
     assert proposal(response).text == "Ten days."
+    assert json.loads(response.raw or b"") == answer(provider, json.dumps(SAID))
     ((_, headers, body),) = server.seen
     sent = json.dumps(body)
     assert "THE PROMPT" in sent

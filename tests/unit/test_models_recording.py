@@ -1,6 +1,7 @@
 """`record`: what was asked and answered is kept by digest, and can be said again."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from interlock.generator.models.port import ModelPassed, ModelResponse
 from interlock.generator.models.recording import FileRecordings, Recording, RecordModel
 from interlock.generator.models.routes import ModelRoutes, known_models
 from interlock.generator.models.scripted import ScriptedModel
+from interlock.runtime.errors import RetryLater
 
 SAID = '{"statements": [{"text": "Ten days."}]}'
 RECORDING = Recording(provider="p", model="m", prompt="ask", output=SAID, stop_reason="end")
@@ -37,9 +39,25 @@ async def test_both_sides_of_a_hosted_call_are_kept(
     assert response.recording is not None
     kept = FileRecordings(tmp_path).get(response.recording)
     assert (kept.prompt, kept.output, kept.input_tokens) == ("THE PROMPT", SAID, 11)
-    assert isinstance(kept.raw, str)
-    assert "chatcmpl-1" in json.dumps(json.loads(kept.raw))
+    assert kept.raw is not None
+    assert json.loads(kept.raw) == answer("openai", SAID), "byte by byte"
     assert "secret" not in kept.model_dump_json()
+
+
+async def test_what_could_not_be_read_is_kept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_API_KEY", "k")
+    routes = ModelRoutes(known_models(FileRecordings(tmp_path)))
+    async with serving(Reply(b"<html>oops")) as server:
+        chosen = recorder("openai", key_env="SHOP_API_KEY", base_url=server.url)
+        fallback = ModelCandidate(provider="p", model="m")
+        with pytest.raises(RetryLater) as later:
+            await routes.complete(request(chosen, fallback))
+        await routes.aclose()
+    found = re.search(r"could not be read; recorded as (sha256:\w+)", later.value.message)
+    assert found is not None
+    assert FileRecordings(tmp_path).get(found[1]).raw == "<html>oops"
 
 
 async def test_a_recording_is_said_again_by_a_script(tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def said(case: Case, bundle: "Bundle", recordings: "Recordings") -> Said:
     raw = None
     if record.recording is not None:
         with suppress(LookupError):  # kept by another machine, or deleted
-            raw = str(recordings.get(record.recording).raw)
+            raw = recordings.get(record.recording).raw
     same = digest_bytes(prompt.encode()) == record.prompt
     return Said(case.step, prompt, same, record, raw)
 

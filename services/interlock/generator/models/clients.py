@@ -5,10 +5,12 @@ Importing this needs the extra `interlock[models]`.
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import boto3  # type: ignore[import-untyped]  # ships no types
 import google.auth
+import httpx2
 from botocore.config import Config  # type: ignore[import-untyped]  # ships no types
 from botocore.exceptions import NoRegionError  # type: ignore[import-untyped]  # ships no types
 from botocore.session import Session  # type: ignore[import-untyped]  # ships no types
@@ -27,6 +29,7 @@ from pydantic_ai.providers.google_cloud import GoogleCloudProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from interlock.bundles.model import ModelCandidate
+from interlock.generator.models.heard import listen_to, listened_client
 from interlock.generator.models.port import ModelPassed
 from interlock_contracts.base import Model
 
@@ -56,9 +59,26 @@ class HostedOptions(Model):
     tools: Literal["calls", "prompt"] = "calls"
 
 
-def make_client(candidate: ModelCandidate, options: HostedOptions) -> Client:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A client and its connections, which are ours to close."""
+
+    client: Client
+    http: httpx2.AsyncClient | None
+
+    async def aclose(self) -> None:
+        """Close both."""
+        await self.client.__aexit__(None, None, None)
+        if self.http is not None:
+            await self.http.aclose()
+
+
+def make_client(candidate: ModelCandidate, options: HostedOptions) -> Opened:
     """The client of a candidate; raises `ModelPassed` when its key is not to be had."""
-    return _MAKERS[candidate.provider](candidate, options)
+    if candidate.provider == "bedrock":
+        return Opened(_bedrock(candidate, options), None)
+    http = listened_client(candidate.timeout_s)
+    return Opened(_MAKERS[candidate.provider](candidate, options, http), http)
 
 
 def _key(options: HostedOptions) -> str | None:
@@ -78,29 +98,33 @@ def _needed_key(options: HostedOptions) -> str:
     return key
 
 
-def _openai(candidate: ModelCandidate, options: HostedOptions) -> Client:
+def _openai(candidate: ModelCandidate, options: HostedOptions, http: httpx2.AsyncClient) -> Client:
     key = _key(options) if options.base_url else _needed_key(options)
     base_url = options.base_url or "https://api.openai.com/v1"
-    provider = OpenAIProvider(base_url=base_url, api_key=key or LOCAL_KEY)
+    provider = OpenAIProvider(base_url=base_url, api_key=key or LOCAL_KEY, http_client=http)
     return OpenAIChatModel(candidate.model, provider=provider)
 
 
-def _anthropic(candidate: ModelCandidate, options: HostedOptions) -> Client:
+def _anthropic(
+    candidate: ModelCandidate, options: HostedOptions, http: httpx2.AsyncClient
+) -> Client:
     base_url = options.base_url or "https://api.anthropic.com"
-    provider = AnthropicProvider(api_key=_needed_key(options), base_url=base_url)
+    key = _needed_key(options)
+    provider = AnthropicProvider(api_key=key, base_url=base_url, http_client=http)
     return AnthropicModel(candidate.model, provider=provider)
 
 
-def _google(candidate: ModelCandidate, options: HostedOptions) -> Client:
-    provider = GoogleProvider(api_key=_needed_key(options), base_url=options.base_url)
+def _google(candidate: ModelCandidate, options: HostedOptions, http: httpx2.AsyncClient) -> Client:
+    key = _needed_key(options)
+    provider = GoogleProvider(api_key=key, base_url=options.base_url, http_client=http)
     return GoogleModel(candidate.model, provider=provider)
 
 
-def _vertex(candidate: ModelCandidate, options: HostedOptions) -> Client:
+def _vertex(candidate: ModelCandidate, options: HostedOptions, http: httpx2.AsyncClient) -> Client:
     """With a key of Vertex' express mode, or without `key_env` the machine's Google identity."""
     key = _key(options)
     if key is not None:
-        provider = GoogleCloudProvider(api_key=key, base_url=options.base_url)
+        provider = GoogleCloudProvider(api_key=key, base_url=options.base_url, http_client=http)
         return GoogleModel(candidate.model, provider=provider)
     if options.project is None or options.region is None:
         raise ModelPassed("its options name no project, or no region")
@@ -113,6 +137,7 @@ def _vertex(candidate: ModelCandidate, options: HostedOptions) -> Client:
         project=options.project,
         location=options.region,
         base_url=options.base_url,
+        http_client=http,
     )
     return GoogleModel(candidate.model, provider=provider)
 
@@ -136,6 +161,7 @@ def _bedrock(candidate: ModelCandidate, options: HostedOptions) -> Client:
         client = session.client("bedrock-runtime", config=config, endpoint_url=options.base_url)
     except NoRegionError:
         raise ModelPassed("its options name no region") from None
+    listen_to(client)
     return BedrockConverseModel(candidate.model, provider=BedrockProvider(bedrock_client=client))
 
 
@@ -153,10 +179,9 @@ class _KeySession(Session):  # type: ignore[misc]  # botocore ships no types
         return None
 
 
-_MAKERS: dict[str, Callable[[ModelCandidate, HostedOptions], Client]] = {
+_MAKERS: dict[str, Callable[[ModelCandidate, HostedOptions, httpx2.AsyncClient], Client]] = {
     "openai": _openai,
     "anthropic": _anthropic,
     "google": _google,
     "vertex": _vertex,
-    "bedrock": _bedrock,
 }

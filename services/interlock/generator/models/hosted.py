@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_ai.direct import model_request
 from pydantic_ai.exceptions import (
     ModelAPIError,
@@ -37,7 +37,8 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models.clients import HostedOptions, make_client
+from interlock.generator.models.clients import HostedOptions, Opened, make_client
+from interlock.generator.models.heard import listening
 from interlock.generator.models.port import ModelPassed, ModelRequest, ModelResponse
 from interlock.generator.parse import Output
 from interlock_contracts.base import Model
@@ -50,8 +51,6 @@ DEFAULT_WAIT_S = 5.0
 
 IDLE_S = 600.0
 """A client that was not used for so long is closed: its bundle may be gone."""
-
-_ANSWERED: TypeAdapter[Answered] = TypeAdapter(Answered)
 
 _UNREADABLE = "its answer could not be read"
 
@@ -88,10 +87,13 @@ class HostedModel:
     async def complete(self, request: ModelRequest, candidate: ModelCandidate) -> ModelResponse:
         """The provider's answer in our form; raises `ModelPassed` when there is none."""
         options = _options(candidate)
-        async with self._client(candidate, options) as client:
-            answered = await self._answered(client, request, candidate, options)
-        if not answered.parts and answered.finish_reason is None:
-            raise ModelPassed(_UNREADABLE, unwell=True)
+        with listening() as bodies:
+            try:
+                async with self._client(candidate, options) as client:
+                    answered = await self._answered(client, request, candidate, options)
+            except ModelPassed as passed:
+                passed.raw = b"\n".join(bodies) or None
+                raise
         stop_reason = answered.finish_reason or "end"
         return ModelResponse(
             output=_output(answered),
@@ -100,7 +102,7 @@ class HostedModel:
             stop_reason="end" if stop_reason == "stop" else stop_reason,
             input_tokens=answered.usage.input_tokens or None,
             output_tokens=answered.usage.output_tokens or None,
-            raw=_ANSWERED.dump_json(answered),
+            raw=b"\n".join(bodies) or None,
         )
 
     async def _answered(
@@ -111,7 +113,7 @@ class HostedModel:
         options: HostedOptions,
     ) -> Answered:
         try:
-            return await model_request(
+            answered = await model_request(
                 client,
                 [Asked.user_text_prompt(request.prompt)],
                 model_settings=_settings(candidate, options),
@@ -129,6 +131,9 @@ class HostedModel:
         except Exception as error:
             # Say, no credentials, or no token for them: the next candidate may do without.
             raise ModelPassed(f"its client failed ({type(error).__name__})", unwell=True) from None
+        if not answered.parts and answered.finish_reason is None:
+            raise ModelPassed(_UNREADABLE, unwell=True)
+        return answered
 
     @asynccontextmanager
     async def _client(
@@ -138,13 +143,13 @@ class HostedModel:
         async with self._making:
             if key not in self._clients:
                 # In a thread: some look for the machine's credentials over the network.
-                client = await asyncio.to_thread(make_client, candidate, options)
-                await client.__aenter__()
-                self._clients[key] = _Open(client, self._clock())
+                opened = await asyncio.to_thread(make_client, candidate, options)
+                await opened.client.__aenter__()
+                self._clients[key] = _Open(opened, self._clock())
         kept = self._clients[key]
         kept.users += 1
         try:
-            yield kept.client
+            yield kept.opened.client
         finally:
             kept.users -= 1
             kept.used = self._clock()
@@ -153,20 +158,20 @@ class HostedModel:
     async def _close_idle(self, before: float) -> None:
         idle = [key for key, one in self._clients.items() if not one.users and one.used < before]
         for kept in [self._clients.pop(key) for key in idle]:
-            await kept.client.__aexit__(None, None, None)
+            await kept.opened.aclose()
 
     async def aclose(self) -> None:
         """Close the connections of every client."""
         while self._clients:
             _, kept = self._clients.popitem()
-            await kept.client.__aexit__(None, None, None)
+            await kept.opened.aclose()
 
 
 @dataclass
 class _Open:
     """A client, when it was last used, and by how many it is used now."""
 
-    client: Client
+    opened: Opened
     used: float
     users: int = 0
 

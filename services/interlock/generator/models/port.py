@@ -38,7 +38,7 @@ class ModelResponse:
     """The raw text of one model's answer, and who gave it.
 
     `passed_over` names the candidates before it, each with why it did not answer. `raw` is the
-    provider's own response as its client read it (JSON), for whoever records it under a digest.
+    provider's own response, byte by byte, for whoever records it under a digest.
     """
 
     output: str
@@ -57,13 +57,14 @@ class ModelPassed(Exception):
     """This candidate does not answer this request; the next one may. The message says why.
 
     `unwell` says that the candidate itself is in trouble, whatever it is asked. `retry_after`
-    is set, in seconds, when it asked to be left alone for a while.
+    is set, in seconds, when it asked to be left alone for a while, `raw` to what it said instead.
     """
 
     def __init__(self, why: str, *, unwell: bool = False, retry_after: float | None = None) -> None:
         super().__init__(why)
         self.unwell = unwell
         self.retry_after = retry_after
+        self.raw: bytes | None = None
 
 
 class Model(Protocol):

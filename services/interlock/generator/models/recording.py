@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from interlock.bundles.model import ModelCandidate
 from interlock.generator.models.port import Model, ModelPassed, ModelRequest, ModelResponse
-from interlock_contracts.base import Json
 from interlock_contracts.base import Model as Message
 from interlock_contracts.canonical import canonical_json, digest_bytes
 
@@ -33,7 +32,7 @@ class Recording(Message):
     stop_reason: str
     input_tokens: int | None = None
     output_tokens: int | None = None
-    raw: Json = None
+    raw: str | None = None
 
 
 class Recordings(Protocol):
@@ -99,9 +98,11 @@ class RecordModel:
             raise ModelPassed(f"it wraps no provider that is known: of: {candidate.asked!r}")
         options = {key: value for key, value in candidate.options.items() if key != "of"}
         wrapped = candidate.model_copy(update={"provider": candidate.asked, "options": options})
-        response = await model.complete(request, wrapped)
-        if self._recordings is None:
-            return response
+        try:
+            response = await model.complete(request, wrapped)
+        except ModelPassed as passed:
+            await self._keep_failure(passed, request, wrapped)
+            raise
         recording = Recording(
             provider=response.provider,
             model=response.model,
@@ -110,13 +111,39 @@ class RecordModel:
             stop_reason=response.stop_reason,
             input_tokens=response.input_tokens,
             output_tokens=response.output_tokens,
-            raw=None if response.raw is None else response.raw.decode(errors="replace"),
+            raw=_text(response.raw),
         )
+        return replace(response, recording=await self._kept(recording))
+
+    async def _keep_failure(
+        self, passed: ModelPassed, request: ModelRequest, candidate: ModelCandidate
+    ) -> None:
+        """Keep what was said instead of an answer; the reason names the recording."""
+        if passed.raw is None:
+            return
+        recording = Recording(
+            provider=candidate.provider,
+            model=candidate.model,
+            prompt=request.prompt,
+            output="",
+            stop_reason=str(passed),
+            raw=_text(passed.raw),
+        )
+        digest = await self._kept(recording)
+        if digest is not None:
+            passed.args = (f"{passed}; recorded as {digest}",)
+
+    async def _kept(self, recording: Recording) -> str | None:
+        """The digest under which it is kept; None if that was not possible."""
+        if self._recordings is None:
+            return None
         try:
-            return replace(
-                response, recording=await asyncio.to_thread(self._recordings.put, recording)
-            )
+            return await asyncio.to_thread(self._recordings.put, recording)
         except OSError as error:
             # A full disk must not silence the feature; that nothing was kept shows in the event.
             log.warning("not_recorded", reason=type(error).__name__)
-            return response
+            return None
+
+
+def _text(raw: bytes | None) -> str | None:
+    return None if raw is None else raw.decode(errors="replace")
