@@ -161,7 +161,9 @@ class LiveBundles:
     async def _next(self) -> None:
         """Wait until there may be something new, and take it."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), POLL_S)
+            # Not `wait_for`: it can lose a cancellation that comes together with what it waits for.
+            async with asyncio.timeout(POLL_S):
+                await self._wake.wait()
         self._wake.clear()
         await self._catch_up()
 
@@ -210,14 +212,11 @@ class LiveBundles:
             order = Order.model_validate_json(message.data)
         except ValidationError:
             return  # an operator of another version: silence is a service that does not answer
-        problem = None
-        if order.do == "prepare" and order.bundle is not None:
-            try:
-                await self.get(order.bundle)
-            except (BundleError, BundleRefused, BundleUnknown, RetryLater) as error:
-                problem = str(error)
-        elif order.do == "follow":
-            problem = await self._reached(order.number)
+        try:
+            problem = await self._carry_out(order)
+        except Exception as error:  # silence would be taken for a service that is gone
+            log.exception("order_failed", service=self.service, order=order.do, exc_info=error)
+            problem = f"{type(error).__name__} in {self.service}"
         word = Word(
             service=self.service,
             instance=self.instance,
@@ -227,6 +226,17 @@ class LiveBundles:
         )
         with suppress(nats.errors.Error):
             await self._client.publish(message.reply, word.model_dump_json().encode())
+
+    async def _carry_out(self, order: Order) -> str | None:
+        """Do what an operator asks; why it cannot be done, if it cannot."""
+        if order.do == "prepare" and order.bundle is not None:
+            try:
+                await self.get(order.bundle)
+            except (BundleError, BundleRefused, BundleUnknown, RetryLater) as error:
+                return str(error)
+        if order.do == "follow":
+            return await self._reached(order.number)
+        return None
 
     async def _reached(self, number: int) -> str | None:
         """Wait until activation `number` holds here; why it does not, if it cannot."""

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Digest, Model, Token
+from interlock_contracts.base import Digest, Model, Token
 from interlock_contracts.table import PREPARE_SUBJECT
 
 
@@ -32,7 +32,7 @@ class Word(Model):
     instance: Token
     number: int = Field(ge=0)
     milliseconds: int = Field(ge=0)
-    problem: CleanText | None = None
+    problem: str | None = None
 
     @property
     def who(self) -> tuple[str, str]:
