@@ -1,5 +1,6 @@
 """Compiling bundles: what comes out, and what every mistake is told."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -288,3 +289,29 @@ async def test_file_bundles_refuses_a_file_with_another_bundles_name(
     write_bundle(active, bundle_file(tmp_path, wanted))
     with pytest.raises(BundleError, match="holds sha256:"):
         await FileBundles(active, tmp_path).get(wanted)
+
+
+def test_what_has_one_digest_reads_the_same_from_a_folder_and_from_a_file(
+    folder: Path, tmp_path: Path
+) -> None:
+    """In the same order too: rules are tried, and tools offered, in the order of the data."""
+    bundle = compile_bundle(folder)
+    write_bundle(bundle, tmp_path / "built.json")
+    built = compile_bundle(tmp_path / "built.json")
+    assert bundle.model_dump_json() == built.model_dump_json()
+
+
+def test_a_gate_names_a_gold_set_and_holds_its_digest(folder: Path) -> None:
+    before = compile_bundle(folder)
+    assert "gates" not in before.model_dump()
+    gate = "name: small\ngates:\n  evals: [{gold: gold.jsonl, pass_rate: 0.9}]\n"
+    change(folder / "bundle.yaml", "name: small\n", gate)
+    assert re.search(
+        r"bundle.yaml:\d+: gates.evals.0: gold.jsonl: cannot be read", problems(folder)
+    )
+    (folder / "gold.jsonl").write_text("{}\n")
+    (made,) = compile_bundle(folder).gates.evals
+    assert (made.name, made.gold, made.pass_rate) == ("gold.jsonl", digest_bytes(b"{}\n"), 0.9)
+    assert compile_bundle(folder).digest != before.digest
+    change(folder / "bundle.yaml", "pass_rate: 0.9", "pass_rate: 2")
+    assert "pass_rate" in problems(folder)
