@@ -5,22 +5,26 @@ The tests of this module build on each other, in order: the erasure comes last.
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from examples.support import shop
-from tests.integration.test_replay import QUESTIONS, World, running_world, settled
+from tests.integration.test_replay import QUESTIONS, World, running_world, send, settled
 from tests.integration.test_stage_filter import Piped, call
 from tests.support.broker import connected
 from tests.support.system import logged
 
-from interlock.audit_sink.places import keys_file, open_reader, store_file
-from interlock.cli.system import Task, topology_of
+from interlock.audit_sink.custody import Custodian
+from interlock.audit_sink.places import keys_file, open_for_custody, open_reader, store_file
+from interlock.cli.system import Task
 from interlock.runtime.broker.connect import PermissionDenied
-from interlock.runtime.broker.permissions import PROVISIONER
-from interlock.runtime.broker.provision import StreamSettings, provision
+from interlock.runtime.broker.permissions import ERASER
+from interlock.runtime.errors import UserError
 from interlock.sdk.producer import Producer
+from interlock_contracts.actions import Notice
+from interlock_contracts.subjects import Subject
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -177,6 +181,8 @@ async def test_an_erased_person_is_unreadable_everywhere_and_the_tree_still_veri
     assert "had it erased: asked" in told
     shown = await asyncio.to_thread(call, ("events", request, "--state", str(state)))
     assert "erased by" in shown.out
+    replayed = await asyncio.to_thread(call, ("replay", request, "--state", str(state)))
+    assert (replayed.status, f"{request} erased" in replayed.out) == (0, True)
     others = (await audit(world, "query", "--tenant", "acme", "--principal", "tom", "--json")).lines
     assert {line["state"] for line in others} == {"readable"}
     assert (
@@ -199,21 +205,22 @@ async def test_an_erased_request_that_is_submitted_again_refunds_nothing_again(
     assert before
     erased = await audit(world, "erase", "--subject", "globex/li")
     assert erased.status == 0, erased.err
-    async with connected(world.system.broker, PROVISIONER) as client:
-        # Or the broker would take what follows for a redelivery, for two minutes.
-        await provision(client, topology_of(world.settings), StreamSettings(duplicate_window=0.1))
-    # An executor that remembers the outcome would not even look.
+    # Neither a broker nor an executor that remembers would let it come as far as this.
+    await world.system.broker.kill()
+    await world.system.broker.ready()
     await world.system.workers["tool-executor"][0].stop()
     executor = Task("tool-executor", world.settings, asyncio.Event(), asyncio.Event().wait)
     await executor.start()
     request_id = world.requests["refund"]
     _, user, role, text = QUESTIONS["refund"]
     credential = world.settings.state / "credentials/producer-globex.nk"
-    async with await Producer.connect(world.system.broker.url, credential) as producer:
-        request = producer.request(text, user=user, role=role, timeout=60)
-        await producer.submit(request.model_copy(update={"request_id": request_id}))
-        answer = await producer.answer(request_id, timeout=30)
-    await executor.stop()
+    try:
+        async with await Producer.connect(world.system.broker.url, credential) as producer:
+            request = producer.request(text, user=user, role=role, timeout=60)
+            await producer.submit(request.model_copy(update={"request_id": request_id}))
+            answer = await producer.answer(request_id, timeout=30)
+    finally:
+        await executor.stop()
     assert [one.effect.value for one in answer.actions] == ["in_doubt"]
     assert books.refunds("globex", "G-2005") == before
     await settled(world)
@@ -233,6 +240,45 @@ async def test_old_contents_expire_by_policy_but_not_what_is_held(
     found = (await audit(world, "expire", "--policy", str(policy), "--json")).lines
     assert found
     assert {line["expired"] for line in found} == {0}
+
+
+async def test_what_is_old_goes_and_what_is_held_stays(world: World) -> None:
+    with open_for_custody(world.settings) as (database, keys):
+        async with connected(world.system.broker, ERASER) as client:
+            custodian = Custodian(client, "ev", database, keys)
+            now, answers = datetime.now(UTC), ["answer"]
+            assert await custodian.expire("globex", answers, now - timedelta(days=1), "jo") == 0
+            everybody = await custodian.hold("globex", None, "jo", "")
+            with pytest.raises(UserError, match="all of globex"):
+                await custodian.expire("globex", answers, now, "jo")
+            await custodian.release(everybody, "jo", "")
+            await custodian.hold("globex", "noor", "jo", "")
+            count = await custodian.expire("globex", answers, now, "jo", dry_run=True)
+            assert await custodian.expire("globex", answers, now, "jo") == count > 0
+            with pytest.raises(UserError, match="never expire"):
+                await custodian.expire("globex", ["reserved"], now, "jo")
+    await settled(world)
+    found = (await audit(world, "query", "--tenant", "globex", "--event", "answer", "--json")).lines
+    states = {line["request_id"]: line["state"] for line in found}
+    assert states[world.requests["cited-globex"]] == "readable"  # noor's
+    assert states[world.requests["denied"]] == "expired"
+    assert not await logged(world.system.broker, f"ev.answer.globex.{world.requests['denied']}.>")
+    assert (await audit(world, "verify", "--sealed")).status == 0
+
+
+async def test_what_comes_in_of_an_erased_request_afterwards_goes_too(world: World) -> None:
+    request = world.requests["review"]
+    late = Subject("ev", "notice", "acme", request, "9-0")
+    notice = Notice(waiting_for="review", action="9-0", message=WORDS)
+    await send(world, "contract-validator", late, notice)
+    await settled(world)
+    with open_for_custody(world.settings) as (database, keys):
+        async with connected(world.system.broker, ERASER) as client:
+            assert await Custodian(client, "ev", database, keys).sweep() == 1
+            assert await Custodian(client, "ev", database, keys).sweep() == 0
+    assert not holding(world.settings.state / "broker", WORDS)
+    assert not holding(store_file(world.settings.state).parent, WORDS)
+    assert (await audit(world, "verify")).status == 0
 
 
 async def test_only_the_eraser_may_overwrite_the_log(world: World) -> None:

@@ -207,6 +207,21 @@ class Custodian:
             await self._take_out(records)
         return len(records)
 
+    async def sweep(self) -> int:
+        """Take out what came in of erased requests after they were erased; how many."""
+        rows = self._database.execute(
+            "SELECT late.sequence, late.subject, late.request_id, late.data_subject "
+            "FROM events AS late JOIN events AS ordered ON late.request_id = ordered.request_id "
+            "AND late.tenant = ordered.tenant AND late.sequence > ordered.sequence "
+            "WHERE ordered.type = 'interlock.custody.v1' AND late.payload IS NULL "
+            "ORDER BY late.sequence"
+        )
+        destroyed = self._keys.destroyed()
+        late = [Record(*row[:3]) for row in rows if row[3] in destroyed]
+        late = [one for one in late if await self._stands(one)]
+        await self._take_out(late)
+        return len(late)
+
     def tenants(self) -> list[str]:
         """The tenants on record."""
         rows = self._database.execute("SELECT DISTINCT tenant FROM events ORDER BY tenant")
@@ -286,19 +301,27 @@ class Custodian:
 
     async def _overwrite(self, record: Record) -> None:
         """Delete a message from the stream, its bytes overwritten; harmless when it is gone."""
-        message = await self.log.at(record.sequence)
-        if message is None:
+        if not await self._stands(record):
             return
-        if message.subject != record.subject:  # never delete what is somebody else's
-            raise UserError(
-                f"message {record.sequence} of the log is not what was recorded under that "
-                "number: this is another log"
-            )
         order = {"seq": record.sequence, "no_erase": False}
         answer = await self._ask(f"STREAM.MSG.DELETE.{self._stream}", order)
         if not answer.get("success"):
             reason = answer.get("error", {}).get("description", "refused")
             raise UserError(f"message {record.sequence} could not be overwritten: {reason}")
+
+    async def _stands(self, record: Record) -> bool:
+        """Whether a record's message is on the log, and may go from it."""
+        if record.event in KEPT:
+            return False
+        message = await self.log.at(record.sequence)
+        if message is None:
+            return False
+        if message.subject != record.subject:  # never delete what is somebody else's
+            raise UserError(
+                f"message {record.sequence} of the log is not what was recorded under that "
+                "number: this is another log"
+            )
+        return True
 
     async def _ask(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
         payload = json.dumps(body).encode() if body else b""

@@ -33,13 +33,15 @@ class Verification:
     """What came of running a request again.
 
     `reproduced` outputs are identical; `accepted` are the subjects taken as recorded; `pending`
-    the inputs that no stage has dealt with yet.
+    the inputs that no stage has dealt with yet. Of an `erased` request what was, is not there to
+    be run; what came after, if it was submitted again, is.
     """
 
     events: int
     reproduced: int
     accepted: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
+    erased: bool = False
     divergences: tuple[Divergence, ...] = ()
 
     @property

@@ -25,6 +25,7 @@ from interlock.runtime.stage import Bundles, Decide
 from interlock_contracts.actions import Grant, Reservation
 from interlock_contracts.answer import Answer, DeadLetter
 from interlock_contracts.canonical import digest
+from interlock_contracts.custody import Custody
 from interlock_contracts.event import Event, InvalidEvent
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.subjects import Subject
@@ -67,6 +68,7 @@ async def verify_request(events: Sequence[Entry], bundles: Bundles) -> Verificat
         reproduced=len(check.reproduced),
         accepted=tuple(sorted(check.accepted)),
         pending=tuple(check.pending),
+        erased=check.erased,
         divergences=tuple(sorted(check.divergences, key=lambda one: one.position)),
     )
 
@@ -113,6 +115,16 @@ class _Check:
         address = letter.subject
         self._died(letter, self._decider(Actor(stage), stage, address.cell), entry.error.code)
 
+    @property
+    def erased(self) -> bool:
+        """Whether the request was erased: of what it was, the reservations are left."""
+        return any(
+            isinstance(entry, Event)
+            and isinstance(entry.data, Custody)
+            and entry.data.act == "erased"
+            for entry in self.log.entries
+        )
+
     def leftovers(self) -> None:
         """What is on the log and nobody made again."""
         for entry in self.log.entries:
@@ -120,7 +132,9 @@ class _Check:
                 continue
             if entry.spec.owner not in SERVICES or entry.spec.name in BESIDE:
                 continue
-            if isinstance(entry.data, Reservation) and self._granted(entry.subject, entry.data):
+            if isinstance(entry.data, Reservation) and (
+                self.erased or self._granted(entry.subject, entry.data)
+            ):
                 self.accepted.add(str(entry.subject))
                 continue
             self._diverged(entry.source[1:], entry.subject, "", "the event", "nothing")

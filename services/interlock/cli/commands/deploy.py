@@ -79,11 +79,11 @@ def init(
 
 def _hand_out(root: Path, vault: Path, tenants: tuple[str, ...]) -> dict[str, list[str]]:
     """Give every part its own folder; what each one holds, by its name."""
-    from interlock.runtime.broker.permissions import PROVISIONER, REPLAY
+    from interlock.runtime.broker.permissions import ERASER, PROVISIONER, REPLAY
     from interlock.runtime.keys import BUNDLES, signing_key_path, trusted_keys_path
 
     users = [f"{actor}-{tenant}" for tenant in tenants for actor in ("producer", "reviewer")]
-    held = {name: [f"credentials/{name}.nk"] for name in (PROVISIONER, *SERVICES)}
+    held = {name: [f"credentials/{name}.nk"] for name in (PROVISIONER, ERASER, *SERVICES)}
     held[CLIENTS] = [f"credentials/{name}.nk" for name in (*users, Actor.OPERATOR.value, REPLAY)]
     held[Actor.CONTRACT_VALIDATOR].append(str(signing_key_path(Path())))
     held[Actor.TOOL_EXECUTOR].append(str(trusted_keys_path(Path())))

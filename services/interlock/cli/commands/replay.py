@@ -111,6 +111,8 @@ def _as_text(request_id: str, found: "Verification") -> str:
     if found.first is not None:
         more = f" (and {len(found.divergences) - 1} more)" if len(found.divergences) > 1 else ""
         return f"{request_id} diverged: {found.first}{more}"
+    if found.erased and not found.reproduced:
+        return f"{request_id} erased: `interlock events {request_id}` says by whom"
     notes = [f"{found.events} events", f"{found.reproduced} reproduced"]
     if found.accepted:
         notes.append(f"{len(found.accepted)} accepted as recorded")
@@ -127,6 +129,7 @@ def _as_json(request_id: str, found: "Verification") -> dict[str, Any]:
         "reproduced": found.reproduced,
         "accepted": found.accepted,
         "pending": found.pending,
+        "erased": found.erased,
         "divergences": [
             {
                 "stage": one.stage,
