@@ -12,6 +12,8 @@ import pytest_asyncio
 from tests.support.broker import connected
 from tests.support.system import QUESTION, running_system, sdk, wait_logged
 
+from interlock.audit_sink.places import open_reader
+from interlock.audit_sink.query import Kept
 from interlock.bundles.compile import compile_bundle
 from interlock.bundles.model import Bundle
 from interlock.cli.operator import Desk, activate_folder, desk
@@ -32,7 +34,7 @@ from interlock.runtime.commit import Committer
 from interlock.runtime.errors import UserError
 from interlock.runtime.wiring import stored_bundles
 from interlock_contracts.actions import Confirm
-from interlock_contracts.activation import Activation, Canary, ShadowVerdict
+from interlock_contracts.activation import POINTER, Activation, Canary, ShadowVerdict
 from interlock_contracts.answer import Answer, AnswerStatus
 from interlock_contracts.canonical import canonical_json
 from interlock_contracts.ids import new_request_id
@@ -94,6 +96,20 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         yield World(system, at)
 
 
+async def audited(world: World, subject: str) -> Kept:
+    """What the audit store keeps of an activation, once it has it."""
+
+    def kept() -> list[Kept]:
+        with open_reader(world.system.settings) as reader:
+            return [one for one in reader.by_request(POINTER) if one.subject == subject]
+
+    async with asyncio.timeout(20):
+        while True:
+            if found := await asyncio.to_thread(kept):
+                return found[0]
+            await asyncio.sleep(0.05)  # the store offers no event to wait for
+
+
 async def test_new_requests_start_on_what_was_activated_and_everybody_said_so(world: World) -> None:
     bundle = saying("Not here, says the second.")
     before = await world.now()
@@ -111,6 +127,7 @@ async def test_new_requests_start_on_what_was_activated_and_everybody_said_so(wo
     assert (said.by, said.reason, said.how) == ("jo", "better words", "activate")
     assert (said.previous, said.bundle) == (before.bundle, bundle.digest)
     assert {one.service for one in said.accepted} == set(BUNDLED)
+    assert (await audited(world, str(logged.subject))).decoded().data == said
 
 
 async def test_what_one_service_refuses_is_not_activated(world: World) -> None:
