@@ -6,7 +6,7 @@ Formats: OpenAI "Create chat completion", Anthropic "Messages", Gemini
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,9 +27,11 @@ class Reply:
 
 @dataclass
 class Server:
-    """Answers every request with `reply` and keeps what it was sent."""
+    """Answers every request with `reply`, or what `answers` makes of it, and keeps what it was
+    sent."""
 
     reply: Reply
+    answers: Callable[[Json], Reply] | None = None
     port: int = 0
     seen: list[tuple[str, dict[str, str], Json]] = field(default_factory=list)
 
@@ -46,6 +48,8 @@ class Server:
                 form = headers.get("content-type", "").startswith("application/x-www-form")
                 sent = {"form": body.decode()} if form else json.loads(body or b"{}")
                 self.seen.append((first.split()[1], headers, sent))
+                if self.answers is not None:
+                    self.reply = self.answers(sent)
                 if self.reply.hang:
                     await reader.read()
                     return

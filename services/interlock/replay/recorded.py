@@ -140,6 +140,8 @@ def recorded_models(log: MemoryLog) -> Complete:
             record.input_tokens,
             record.output_tokens,
             record.passed_over,
+            elapsed_ms=record.elapsed_ms,
+            recording=record.recording,
         )
 
     return complete

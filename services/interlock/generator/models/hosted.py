@@ -65,6 +65,9 @@ class Said(Model):
     abstained: bool
 
 
+_SCHEMA = Said.model_json_schema()
+del _SCHEMA["description"]  # it is for the readers of this file
+
 _FENCE = re.compile(r"\A\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*\Z", re.DOTALL)
 
 
@@ -220,7 +223,7 @@ def _parameters(
     able = bool(client.profile.get("supports_json_schema_output"))
     if options.output == "prompt" or in_text or not able:
         return ModelRequestParameters(function_tools=definitions)
-    schema = OutputObjectDefinition(json_schema=Said.model_json_schema(), name="proposal")
+    schema = OutputObjectDefinition(json_schema=_SCHEMA, name="proposal")
     return ModelRequestParameters(
         function_tools=definitions, output_mode="native", output_object=schema
     )
