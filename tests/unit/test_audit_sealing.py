@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from tests.support.audit import KEY, REQUEST, Place, files, message, record
 
 from interlock.audit_sink.checkpoint import Checkpoint, sign
@@ -16,7 +17,14 @@ from interlock.audit_sink.ingest import term
 from interlock.audit_sink.keys import unread
 from interlock.audit_sink.merkle import CompactRange
 from interlock.audit_sink.query import Query
-from interlock.audit_sink.sealing import record_leaf_v1
+from interlock.audit_sink.sealing import (
+    SALT_BYTES,
+    Content,
+    commitment_of,
+    record_leaf_v1,
+    seal,
+    unseal,
+)
 from interlock.audit_sink.stage import AuditRecord, headers_text, time_text
 from interlock.runtime.errors import UserError
 
@@ -46,6 +54,21 @@ def test_content_is_nowhere_in_the_file_in_the_clear(place: Place, tmp_path: Pat
             assert form not in file.read_bytes()
         assert file.name.startswith("keys") or b"maria" not in file.read_bytes()
     assert [kept.data for kept in place.select()][1] == SECRET
+
+
+def test_no_hash_of_a_content_can_be_made_by_who_guesses_it() -> None:
+    key = AESGCM(bytes(32))
+    one, other = (seal(b"{}", SECRET, key, 7) for _ in range(2))
+    assert one.commitment != other.commitment
+    assert one.payload != other.payload
+    content = unseal(one.payload, key, 7)
+    assert content is not None
+    assert content.data == SECRET
+    assert commitment_of(content) == one.commitment
+    guess = Content(content.headers, content.data, bytes(SALT_BYTES))
+    assert commitment_of(guess) not in (one.commitment, other.commitment)
+    assert unseal(one.payload, key, 8) is None
+    assert unseal(one.payload, AESGCM(bytes(31) + b"1"), 7) is None
 
 
 def test_without_the_keys_everything_but_the_content_is_there(place: Place) -> None:

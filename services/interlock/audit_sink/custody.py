@@ -10,29 +10,23 @@ twice what was done, should an erased request be submitted again.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-import nats.errors
 from nats.aio.client import Client
 
 from interlock.audit_sink.database import Database
 from interlock.audit_sink.keys import KeyStore, Person
+from interlock.audit_sink.overwriting import KEPT, Overwriter, Record
 from interlock.audit_sink.stage import time_text
-from interlock.runtime.broker.topology import stream_name
 from interlock.runtime.commit import EXPECT_NEW, Committer
 from interlock.runtime.errors import UserError
 from interlock.runtime.log import JetStreamLog
 from interlock_contracts.custody import Custody
 from interlock_contracts.ids import new_request_id
 from interlock_contracts.subjects import Subject
-
-KEPT = frozenset({"reserved", "custody", "activated", "evaluated"})
-"""Events that are neither erased nor expired."""
 
 CLASSES = {
     "conversation": ("request", "route", "context", "proposal", "verdict", "repair", "answer",
@@ -44,23 +38,8 @@ CLASSES = {
 """Classes of events that a retention policy may name together."""
 
 _PAGE = 500
-_AT_ONCE = 64
 _ROUNDS = 5
 _CATCH_UP_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What is known of a record without opening it."""
-
-    sequence: int
-    subject: str
-    request_id: str
-
-    @property
-    def event(self) -> str:
-        """The name of the event."""
-        return self.subject.split(".")[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +78,7 @@ class Custodian:
     def __init__(self, client: Client, cell: str, database: Database, keys: KeyStore) -> None:
         self.log = JetStreamLog(client, cell)
         self._client = client
-        self._stream = stream_name(cell)
+        self._overwriter = Overwriter(client, cell)
         self._database = database
         self._keys = keys
 
@@ -218,7 +197,7 @@ class Custodian:
         )
         destroyed = self._keys.destroyed()
         late = [Record(*row[:3]) for row in rows if row[3] in destroyed]
-        late = [one for one in late if await self._stands(one)]
+        late = [one for one in late if await self._overwriter.stands(one)]
         await self._take_out(late)
         return len(late)
 
@@ -260,8 +239,7 @@ class Custodian:
 
     async def _caught_up(self) -> None:
         """Wait until everything on the log is in the audit store."""
-        info = await self._ask(f"STREAM.INFO.{self._stream}", {})
-        last = info["state"]["last_seq"]
+        last = await self._overwriter.last_sequence()
         patience = time.monotonic() + _CATCH_UP_S
         while (behind := last - self._stored()) > 0:
             if time.monotonic() > patience:
@@ -285,49 +263,9 @@ class Custodian:
 
     async def _take_out(self, records: Sequence[Record]) -> None:
         """Overwrite records on the log, then drop them from the store."""
-        going = [record for record in records if record.event not in KEPT]
-        limit = asyncio.Semaphore(_AT_ONCE)
-
-        async def one(record: Record) -> None:
-            async with limit:
-                await self._overwrite(record)
-
-        await asyncio.gather(*(one(record) for record in going))
+        await self._overwriter.overwrite(records)
         for start in range(0, len(records), _PAGE):
             page = [record.sequence for record in records[start : start + _PAGE]]
             marks = ",".join("?" * len(page))
             sql = f"UPDATE events SET payload = NULL WHERE sequence IN ({marks})"  # noqa: S608
             self._database.execute(sql, page)
-
-    async def _overwrite(self, record: Record) -> None:
-        """Delete a message from the stream, its bytes overwritten; harmless when it is gone."""
-        if not await self._stands(record):
-            return
-        order = {"seq": record.sequence, "no_erase": False}
-        answer = await self._ask(f"STREAM.MSG.DELETE.{self._stream}", order)
-        if not answer.get("success"):
-            reason = answer.get("error", {}).get("description", "refused")
-            raise UserError(f"message {record.sequence} could not be overwritten: {reason}")
-
-    async def _stands(self, record: Record) -> bool:
-        """Whether a record's message is on the log, and may go from it."""
-        if record.event in KEPT:
-            return False
-        message = await self.log.at(record.sequence)
-        if message is None:
-            return False
-        if message.subject != record.subject:  # never delete what is somebody else's
-            raise UserError(
-                f"message {record.sequence} of the log is not what was recorded under that "
-                "number: this is another log"
-            )
-        return True
-
-    async def _ask(self, call: str, body: dict[str, Any]) -> dict[str, Any]:
-        payload = json.dumps(body).encode() if body else b""
-        try:
-            reply = await self._client.request(f"$JS.API.{call}", payload, timeout=10)
-        except nats.errors.Error as error:
-            raise UserError(f"the broker did not answer: {type(error).__name__}") from None
-        answer: dict[str, Any] = json.loads(reply.data)
-        return answer

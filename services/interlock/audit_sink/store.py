@@ -6,7 +6,7 @@ checkpoint inside itself: a stored record that no checkpoint covers was not put 
 it waits for an earlier one.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -26,8 +26,6 @@ from interlock.audit_sink.schema import prepare_audit
 from interlock.audit_sink.sealing import unseal
 from interlock.audit_sink.stage import AuditRecord, time_text
 from interlock.audit_sink.upgrade import upgrade_from_1
-
-_PAGE = 500
 
 
 class AuditStore:
@@ -95,21 +93,6 @@ class AuditStore:
             if tree.size > self._tree.size:
                 self._insert_checkpoint(tree)
         self._tree, self._waiting = tree, waiting
-
-    def drop(self, sequences: Iterable[int]) -> int:
-        """Take the contents out of these records; how many had one. Leaves and hashes stay."""
-        dropped = 0
-        numbers = list(sequences)
-        for start in range(0, len(numbers), _PAGE):
-            page = numbers[start : start + _PAGE]
-            marks = ",".join("?" * len(page))
-            rows = self._database.execute(
-                f"UPDATE events SET payload = NULL WHERE sequence IN ({marks}) "  # noqa: S608 - marks
-                "AND payload IS NOT NULL RETURNING sequence",
-                page,
-            )
-            dropped += len(rows)
-        return dropped
 
     def _insert_checkpoint(self, tree: CompactRange) -> None:
         note = sign(Checkpoint(tree.size, tree.root()), self._key, self._origin)

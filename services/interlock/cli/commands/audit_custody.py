@@ -172,7 +172,8 @@ def put_export_on_record(settings: Settings, tenant: str, reason: str) -> None:
 
 def read_policy(path: Path) -> dict[str, dict[str, timedelta]]:
     """Tenant → event → how long its contents are kept; raises `UserError` for what is no policy."""
-    from interlock.audit_sink.custody import CLASSES, KEPT
+    from interlock.audit_sink.custody import CLASSES
+    from interlock.audit_sink.overwriting import KEPT
     from interlock_contracts.table import EVENT
 
     try:
