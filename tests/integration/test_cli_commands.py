@@ -278,7 +278,7 @@ MISTAKES = [
     (("review", "show", "nonsense"), "is not of the form REQUEST_ID/ACTION"),
     (("review", "list", "--tenant", "a.b"), "is no tenant"),
     (("review", "list", "--state", "nowhere"), "no credential"),
-    (("audit", "verify", "--state", "nowhere"), "there is no audit store"),
+    (("audit", "verify", "--state", "nowhere"), "no audit key"),
     (("bundle", "check", "nowhere"), "nowhere"),
     (("bundle", "build", "examples/support", "-o", "/dev/null/x"), "cannot be written"),
     (("deploy", "init", "--tenants", "a.b", "--state", "nowhere"), "TENANTS"),
