@@ -7,7 +7,8 @@ from typing import Any
 from interlock.contract_validator import stage as validator
 from interlock.contract_validator.gate import Fetch
 from interlock.generator import stage as generator
-from interlock.generator.models.routes import ModelRoutes
+from interlock.generator.models.recording import FileRecordings
+from interlock.generator.models.routes import ModelRoutes, known_models
 from interlock.intent_router import stage as router
 from interlock.replay.log import MemoryLog
 from interlock.replay.recorded import executor_stage
@@ -38,7 +39,9 @@ async def live_stage(
         case Actor.RETRIEVER:
             return await _retriever(settings, index), []
         case Actor.GENERATOR:
-            using = generator.Capabilities(models=ModelRoutes().complete, log=log)
+            recordings = FileRecordings(settings.state / "recordings")
+            models = ModelRoutes(known_models(recordings))
+            using = generator.Capabilities(models=models.complete, log=log)
             return lambda given: generator.decide(given, using), []
         case Actor.CONTRACT_VALIDATOR:
             return _validator(log, settings)
