@@ -208,6 +208,19 @@ async def test_the_first_may_still_win() -> None:
     assert (response.provider, slower.cancelled) == ("p", True)
 
 
+async def test_an_embedded_model_is_no_hedge_but_still_the_fallback() -> None:
+    slow, embedded = Slow(), Fake()
+    routes = ModelRoutes({"p": slow, "extractive": embedded})
+    hedged = asked(candidate(), candidate("extractive"), hedge_after_s=0.01)
+    racing = asyncio.create_task(routes.complete(hedged))
+    done, _ = await asyncio.wait({racing}, timeout=0.1)
+    assert (done, embedded.asked) == (set(), 0)
+    slow.go.set()
+    assert (await racing).provider == "p"
+    failing = ModelRoutes({"p": Fake(ModelPassed("broken")), "extractive": embedded})
+    assert (await failing.complete(hedged)).provider == "extractive"
+
+
 async def test_a_quick_first_answer_asks_nobody_else() -> None:
     models = {"p": Fake(), "q": Fake()}
     hedged = asked(candidate(), candidate("q"), hedge_after_s=30)

@@ -178,9 +178,9 @@ class ModelCandidate(Model):
 class ModelRoute(Model):
     """Ordered candidates: the first that can answer does. `prompt` names the template.
 
-    With `hedge_after_s` the next candidate is asked too when the first has not answered by then;
-    the first good answer is taken. A prompt has at most `history_turns` earlier turns, and is made
-    to fit into `prompt_tokens`.
+    With `hedge_after_s` the next hosted candidate is asked too when the first has not answered by
+    then; the first good answer is taken. A prompt has at most `history_turns` earlier turns, and
+    is made to fit into `prompt_tokens`.
     """
 
     candidates: tuple[ModelCandidate, ...] = Field(min_length=1)
