@@ -17,7 +17,7 @@ from interlock.runtime.broker.connect import BrokerClient
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.bundles import live, pointer
 from interlock.runtime.bundles import rollout as rollout_
-from interlock.runtime.bundles.changes import Activate, Change, Rollback, StartCanary
+from interlock.runtime.bundles.changes import Activate, Change, Rollback, Shadow, StartCanary
 from interlock.runtime.bundles.live import LiveBundles
 from interlock.runtime.bundles.rollout import Rollout
 from interlock.runtime.bundles.store import BundleStore, push
@@ -73,10 +73,12 @@ async def operator(broker: EmbeddedBroker) -> AsyncIterator[Operator]:
 
 
 @asynccontextmanager
-async def a_service(broker: EmbeddedBroker, loading: Loading) -> AsyncIterator[LiveBundles]:
-    async with connected(broker, "retriever") as client:
+async def a_service(
+    broker: EmbeddedBroker, loading: Loading, name: str = "retriever"
+) -> AsyncIterator[LiveBundles]:
+    async with connected(broker, name) as client:
         store = BundleStore(client, "ev", Verifier([KEY.public]))
-        bundles = LiveBundles("retriever", client, "ev", store, loading)
+        bundles = LiveBundles(name, client, "ev", store, loading)
         yield bundles
         await bundles.close()
 
@@ -211,6 +213,37 @@ async def test_those_used_last_stay_loaded_and_those_in_use_always(
         await bundles.get(others[0].digest)
         assert loading.count["1"] == loading.count[others[-1].version] == 1
         assert loading.count["x0"] == 2
+
+
+async def test_a_shadow_stands_in_nobodys_way(fresh_broker: EmbeddedBroker) -> None:
+    """Only who judges loads it; one that does not load casts none, and a rollback goes ahead."""
+    loading, judging = Loading(), Loading(refuses={"2"})
+    loading.go.set()
+    judging.go.set()
+    said: dict[str, Any] = {"by": "jo", "reason": "a test"}
+    async with (
+        operator(fresh_broker) as jo,
+        a_service(fresh_broker, loading) as other,
+        a_service(fresh_broker, judging, "contract-validator") as judge,
+    ):
+        await jo.push(FIRST, SECOND, THIRD)
+        await jo.write(Activate(FIRST.digest))
+        await other.start()
+        await judge.start()
+        rollout = Rollout(jo.client, jo.log, BundleStore(jo.client, "ev", Verifier([KEY.public])))
+        with pytest.raises(UserError, match=r"contract-validator .*no good here"):
+            await rollout.make(Shadow(SECOND.digest), without_services=True, **said)
+        await jo.write(Shadow(SECOND.digest))  # past the operator's own checks
+        await eventually(lambda: judge.shadow is None and judging.count["2"] == 2)
+        for change in (Activate(THIRD.digest), Rollback(FIRST.digest)):
+            made = await rollout.make(change, urgent=True, **said)
+            assert (made.missing, made.activation.shadow) == ([], SECOND.digest)
+        assert judge.active() == FIRST == other.active()
+        assert judge.problem is None and judge.shadow is None
+        judging.refuses.clear()
+        await rollout.make(Shadow(THIRD.digest), without_services=True, **said)
+        await eventually(lambda: judge.shadow == THIRD)
+        assert loading.count == {"1": 1, "3": 1}, "the retriever judges nothing"
 
 
 async def test_a_service_can_be_stopped_while_it_waits_for_a_bundle(

@@ -68,10 +68,8 @@ class Activation(Model):
 
     @property
     def bundles(self) -> tuple[str, ...]:
-        """Every bundle that is in use."""
-        canary = (self.canary.bundle,) if self.canary else ()
-        shadow = (self.shadow,) if self.shadow else ()
-        return (self.bundle, *canary, *shadow)
+        """Every bundle that requests start on."""
+        return (self.bundle, self.canary.bundle) if self.canary else (self.bundle,)
 
     def start(self, tenant: str, request_id: str) -> str:
         """The digest of the bundle this request starts on."""

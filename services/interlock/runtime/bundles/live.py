@@ -64,6 +64,7 @@ class LiveBundles:
         self._loaded: OrderedDict[str, Bundle] = OrderedDict()
         self._loading: dict[str, asyncio.Task[Bundle]] = {}
         self._now: Activation | None = None
+        self._no_shadow: set[str] = set()
         self._wake = asyncio.Event()
         self._changed = asyncio.Event()
         self._subscriptions: list[Subscription] = []
@@ -109,9 +110,23 @@ class LiveBundles:
 
     @property
     def shadow(self) -> Bundle | None:
-        """The bundle that is to be judged beside, if any."""
-        now = self._now
-        return None if now is None or now.shadow is None else self._loaded[now.shadow]
+        """The bundle to be judged beside, once it is loaded here; no request waits for it."""
+        digest = None if self._now is None else self._now.shadow
+        if digest is None or digest in self._loaded:
+            return None if digest is None else self._loaded[digest]
+        if digest not in self._no_shadow:
+            self._no_shadow.add(digest)
+            self._spawn(self._load_shadow(digest))
+        return None
+
+    async def _load_shadow(self, digest: str) -> None:
+        """Once; one that cannot be loaded casts no shadow, and nothing else comes of it."""
+        try:
+            await self.get(digest)
+        except RetryLater:
+            self._no_shadow.discard(digest)  # the broker was away
+        except (BundleError, BundleRefused, BundleUnknown) as error:
+            log.error("shadow_not_loaded", service=self.service, reason=str(error))  # noqa: TRY400  # its reason says it all
 
     async def get(self, digest: str) -> Bundle:
         """The bundle with this digest, tested here; see `Bundles.get` for what it raises."""
@@ -138,7 +153,8 @@ class LiveBundles:
             reason = f"{type(error).__name__} while it was loaded"
             raise BundleError([f"{self.service}: {reason}"]) from error
         self._loaded[digest] = bundle
-        used = self._now.bundles if self._now is not None else ()
+        now = self._now
+        used = (*now.bundles, now.shadow) if now is not None else ()
         for old in [one for one in self._loaded if one not in used][:-WARM]:
             del self._loaded[old]
         return bundle

@@ -23,7 +23,7 @@ from interlock.runtime.commit import Committer
 from interlock.runtime.errors import UserError
 from interlock.runtime.log import JetStreamLog
 from interlock_contracts.activation import Acceptance, Activation
-from interlock_contracts.table import BUNDLED
+from interlock_contracts.table import BUNDLED, Actor
 
 ROLL_CALL_S = 1.0
 """How long a roll call waits at most for the first word of every service."""
@@ -96,7 +96,7 @@ class Rollout:
         """
         before = await pointer.last(self._log)
         wanted = change.over(before)
-        bundles = {digest: await self._bundle(digest) for digest in dict.fromkeys(wanted.bundles)}
+        named = await self._bundle(wanted.bundle)
         live = await self.status()
         absent = [str(name) for name in BUNDLED if name not in {word.service for word in live}]
         if absent and before is not None and not (without_services or urgent):
@@ -104,10 +104,7 @@ class Rollout:
                 f"no live {', '.join(absent)} to test the bundle; nothing was changed "
                 "(--without-services activates it all the same)"
             )
-        prepared: list[Word] = []
-        for digest in bundles:
-            prepared = await self._prepare(digest, [word.who for word in live], urgent)
-        named = bundles[wanted.bundle]
+        prepared = await self._prepare_all(wanted, live, urgent)
         activation = wanted.model_copy(
             update={
                 "name": named.name,
@@ -133,6 +130,24 @@ class Rollout:
         who = tuple(word.who for word in live)
         return Outcome(activation, who, tuple(prepared), tuple(following))
 
+    async def _prepare_all(
+        self, wanted: Activation, live: Sequence[Word], urgent: bool
+    ) -> list[Word]:
+        """Have everything tested that is new: each instance's word, with the time it took in all.
+
+        A shadow is the contract-validator's alone; one that stands already stands in nobody's way.
+        """
+        everybody = [word.who for word in live]
+        words = dict[Who, Word]()
+        for digest in dict.fromkeys(wanted.bundles):
+            for word in await self._prepare(digest, everybody, urgent):
+                took = words[word.who].milliseconds if word.who in words else 0
+                words[word.who] = word.model_copy(update={"milliseconds": took + word.milliseconds})
+        if wanted.how == "shadow" and wanted.shadow is not None:
+            judges = [who for who in everybody if who[0] == Actor.CONTRACT_VALIDATOR]
+            await self._prepare(wanted.shadow, judges, urgent)
+        return list(words.values())
+
     async def _bundle(self, digest: str) -> Bundle:
         try:
             return await self._store.get(digest)
@@ -141,6 +156,7 @@ class Rollout:
 
     async def _prepare(self, digest: str, live: Sequence[Who], urgent: bool) -> list[Word]:
         patience = URGENT_S if urgent else PREPARE_S
+        await self._bundle(digest)
         words = await self._ask(Order(do="prepare", bundle=digest), live, patience)
         refused = [word for word in words if word.problem is not None]
         if refused:
