@@ -17,6 +17,7 @@ from tests.support.broker import connected
 from tests.support.system import logged
 
 from interlock.audit_sink.custody import Custodian
+from interlock.audit_sink.overwriting import Overwriter
 from interlock.audit_sink.places import keys_file, open_for_custody, open_reader, store_file
 from interlock.cli.system import Task
 from interlock.runtime.broker.connect import PermissionDenied
@@ -188,6 +189,44 @@ async def test_an_erased_person_is_unreadable_everywhere_and_the_tree_still_veri
     assert (
         await audit(world, "erase", "--subject", "acme/maria")
     ).status == 1  # nobody by that name
+
+
+async def test_an_erasure_that_was_cut_off_is_given_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of its steps in turn: before messages go, and after the key went."""
+    request = world.requests["fabricated"]
+    with open_reader(world.settings) as reader:
+        whose = reader.by_request(request)[0].data_subject
+    real, calls = Overwriter.last_sequence, 0
+
+    async def again(name: str) -> None:
+        with open_for_custody(world.settings) as (database, keys):
+            async with connected(world.system.broker, ERASER) as client:
+                await Custodian(client, "ev", database, keys).erase(("acme", name), "jo", "")
+
+    async def cut_off(*_: object) -> None:
+        raise UserError("cut off")
+
+    async def cut_off_later(self: Overwriter) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            await cut_off()
+        return await real(self)
+
+    for step, how in (("overwrite", cut_off), ("last_sequence", cut_off_later)):
+        with monkeypatch.context() as patch:
+            patch.setattr(Overwriter, step, how)
+            with pytest.raises(UserError, match="cut off"):
+                await again("ines")
+    with pytest.raises(UserError, match="nobody"):
+        await again("ines")
+    await again(whose)
+    kept = await logged(world.system.broker, f"ev.*.acme.{request}.>")
+    assert {message.subject.split(".")[1] for message in kept} == {"custody"}
+    await settled(world)
+    assert (await audit(world, "verify")).status == 0
 
 
 def holding(folder: Path, words: str) -> list[Path]:

@@ -11,7 +11,7 @@ twice what was done, should an erased request be submitted again.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -250,14 +250,18 @@ class Custodian:
         ((size,),) = self._database.execute("SELECT max(size) FROM checkpoints")
         return size or 0
 
-    async def _order(self, orders: Iterable[tuple[str, str, str, Custody]]) -> None:
+    async def _order(self, orders: Sequence[tuple[str, str, str, Custody]]) -> None:
         """Log orders, each by tenant, id and step. One that stands already is well."""
         committer = Committer(self._client)
+
+        async def one(tenant: str, id_: str, step: str, order: Custody) -> None:
+            address = Subject(self.log.cell, "custody", tenant, id_, step)
+            body = order.model_dump_json().encode()
+            await committer.commit_wire([(str(address), body, EXPECT_NEW)])
+
         try:
-            for tenant, id_, step, order in orders:
-                address = Subject(self.log.cell, "custody", tenant, id_, step)
-                body = order.model_dump_json().encode()
-                await committer.commit_wire([(str(address), body, EXPECT_NEW)])
+            for start in range(0, len(orders), _PAGE):
+                await asyncio.gather(*(one(*order) for order in orders[start : start + _PAGE]))
         finally:
             await committer.close()
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interlock.cli.commands import audit_custody, audit_read
-from interlock.cli.common import JsonOption, StateOption, out, print_json, settings_of
+from interlock.cli.common import JsonOption, StateOption, err, out, print_json, settings_of
 from interlock.runtime.errors import UserError
 from interlock_contracts.base import Model
 
@@ -61,7 +61,7 @@ def verify(
     if export is not None:
         _say_export(export, public, json_=json_)
         return
-    with open_reader(settings, sealed=sealed) as store:
+    with open_reader(settings, sealed=sealed) as store, err.status("verifying"):
         report = verify_store(store.database, public, store.keys, witness=_witness(checkpoint))
     if json_:
         print_json({"ok": report.ok, **report.model_dump(mode="json")})
@@ -157,10 +157,11 @@ def _say_export(path: Path, key: "Ed25519PublicKey", *, json_: bool) -> None:
     from interlock.audit_sink.export import check_export
 
     count, found = 0, []
-    for sequence, wrong in check_export(path, key):
-        count += 1
-        if wrong is not None:
-            found.append({"sequence": sequence, "wrong": wrong})
+    with err.status("verifying"):
+        for sequence, wrong in check_export(path, key):
+            count += 1
+            if wrong is not None:
+                found.append({"sequence": sequence, "wrong": wrong})
     if json_:
         print_json({"ok": not found, "records": count, "findings": found})
     else:

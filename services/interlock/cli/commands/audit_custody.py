@@ -49,7 +49,8 @@ def erase(
     tenant, slash, user = subject.partition("/")
     if not slash or not tenant or not user:
         raise UserError("--subject is TENANT/USER")
-    done = run(_erase(settings_of(state), (tenant, user), _who(by), reason, dry_run=dry_run))
+    with err.status("erasing"):
+        done = run(_erase(settings_of(state), (tenant, user), _who(by), reason, dry_run=dry_run))
     shown = {
         "data_subject": done.data_subject,
         "requests": done.requests,
@@ -80,9 +81,9 @@ def expire(
 ) -> None:
     """Take out contents that are older than the policy keeps them. Run it as often as you like."""
     periods = read_policy(policy)
-    for tenant, event, count in run(
-        _expire(settings_of(state), periods, _who(by), dry_run=dry_run)
-    ):
+    with err.status("expiring"):
+        done = run(_expire(settings_of(state), periods, _who(by), dry_run=dry_run))
+    for tenant, event, count in done:
         if json_:
             print_json({"tenant": tenant, "events": event, "expired": count, "dry_run": dry_run})
         else:
