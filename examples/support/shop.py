@@ -24,7 +24,9 @@ from examples.support.tools import (
     ListOrders,
     Order,
     Orders,
+    Receipt,
     Refund,
+    SendReceipt,
 )
 
 from interlock.sdk import Reconciled, ToolContext, ToolError, ToolExecutor
@@ -41,6 +43,9 @@ CREATE TABLE IF NOT EXISTS refunds (
 CREATE TABLE IF NOT EXISTS changes (
   idempotency_key TEXT PRIMARY KEY, tenant TEXT NOT NULL, order_id TEXT NOT NULL,
   kind TEXT NOT NULL, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS outbox (
+  idempotency_key TEXT PRIMARY KEY, tenant TEXT NOT NULL, order_id TEXT NOT NULL,
+  email TEXT NOT NULL);
 """
 
 _ORDERS = (
@@ -174,6 +179,21 @@ class Shop:
                 return Reconciled.did_not_happen()
             return Reconciled.landed(_order(shop, call.tenant, arguments.order_id))
 
+    async def send_receipt(self, arguments: SendReceipt, call: ToolContext) -> Receipt:
+        """Put a receipt into the outbox, once for a key."""
+        with self._transaction() as shop:
+            order = _order(shop, call.tenant, arguments.order_id)
+            shop.execute(
+                "INSERT OR IGNORE INTO outbox VALUES (?, ?, ?, ?)",
+                (call.idempotency_key, call.tenant, order.order_id, arguments.email),
+            )
+        await asyncio.sleep(self._latency_s)
+        return Receipt(
+            order_id=order.order_id,
+            email=arguments.email,
+            summary=f"The receipt of order {order.order_id} goes to {arguments.email}.",
+        )
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """One transaction: committed at the end, rolled back on an error."""
@@ -278,5 +298,6 @@ def executor() -> ToolExecutor:
     tools.tool(CreateRefund)(shop.create_refund)
     tools.tool(CancelOrder)(shop.cancel_order)
     tools.tool(ChangeAddress)(shop.change_address)
+    tools.tool(SendReceipt)(shop.send_receipt)
     tools.reconcile(ChangeAddress)(shop.find_address_change)
     return tools

@@ -52,6 +52,14 @@ class Refund(BaseModel):
     summary: str
 
 
+class Receipt(BaseModel):
+    """A receipt on its way by e-mail."""
+
+    order_id: str
+    email: str
+    summary: str
+
+
 ORDER = fact("order", get="get_order", order_id="order_id")
 
 
@@ -143,4 +151,26 @@ class ChangeAddress(ToolArguments):
             "x-slot": "after",
             "x-after": ["new address is", "new address:", "deliver it to", "to"],
         },
+    )
+
+
+@tool(
+    effect="external",
+    risk="medium",
+    recovery="idempotent",
+    roles=["customer", "agent"],
+    facts=[ORDER],
+    accepts={"email": ["user"]},
+    returns=Receipt,
+    summary="Send the receipt of order {order_id} to {email}",
+)
+class SendReceipt(ToolArguments):
+    """Send the receipt or invoice of an order to an e-mail address."""
+
+    order_id: OrderId
+    email: str = Field(
+        pattern=r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$",
+        max_length=254,
+        description="The e-mail address it goes to.",
+        json_schema_extra={"x-slot": "pattern", "x-personal": "EMAIL"},
     )

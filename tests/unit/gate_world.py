@@ -307,6 +307,7 @@ class World:
         digest: str | None = None,
         after_s: int = 60,
         tail: str | None = None,
+        bundle: Bundle = BUNDLE,
     ) -> Sequence[Draft]:
         """What follows from a person's decision on the first action of a judged case."""
         assert case.verdict is not None
@@ -318,5 +319,5 @@ class World:
         sequence = 10 + len(self.events)
         came = event(kind, action.action, data, tail=named, sequence=sequence)
         self.events.append(came)
-        given = Input(came, BUNDLE, NOW + timedelta(seconds=after_s), case)
+        given = Input(came, bundle, NOW + timedelta(seconds=after_s), case)
         return await decide(given, self.capabilities)

@@ -207,6 +207,11 @@ def test_extends_must_reject(folder: Path, text: str, message: str) -> None:
          "bundle.yaml:6: intents.ask: no request can reach it"),
         ("price of", "price (of", "bundle.yaml:11: intents.ask.rules.0.pattern: not a regular"),
         ("'secret'", "'*secret'", "bundle.yaml:15: outputs.default.forbidden.0: not a regular"),
+        ("name: small", "name: small\nprivacy: {allow: ['(']}",
+         "bundle.yaml:2: privacy.allow.0: not a regular"),
+        ("name: small", "name: small\nprivacy: {recognisers: [{kind: X, pattern: '['}]}",
+         "bundle.yaml:2: privacy.recognisers.0.pattern: not a regular"),
+        ("name: small", "name: small\nprivacy: {kinds: [MAIL]}", "bundle.yaml:2: privacy.kinds.0"),
         ("out_of_scope:", "other:", "router.fallback: there is no intent 'out_of_scope'"),
         ("knowledge/{tenant}/help", "../{tenant}", "bundle.yaml:4: sources.help.path: give a"),
         ("knowledge/{tenant}/help", "knowledge", "bundle.yaml:4: sources.help.path: give a folder"),
@@ -226,6 +231,8 @@ def test_yaml_must_reject(folder: Path, old: str, new: str, message: str) -> Non
         ('accepts={"amount_cents"', 'accepts={"amount"', "create_refund: accepts: there is no "
          "argument 'amount'; did you mean 'amount_cents'?"),
         ("{amount_cents} of", "{cents} of", "create_refund: summary: there is no argument 'cents'"),
+        ('"x-slot": "money_cents"', '"x-personal": "MAIL"',
+         "create_refund.amount_cents: x-personal: 'MAIL' is not redacted here"),
         ("money_cents", "money", "create_refund.amount_cents: x-slot 'money' is not one of"),
         ('get="get_order"', 'get="get_ordr"', "create_refund: fact order: there is no tool "
          "'get_ordr'"),

@@ -89,6 +89,20 @@ class Performed:
         return tuple(await decide(Input(event, NO_BUNDLE, NOW), using))
 
 
+async def test_a_result_has_placeholders_for_the_personal_data_of_its_grant() -> None:
+    grant = granted(
+        arguments={"order_id": "ana@x.com", "cents": 5}, personal={"[EMAIL_1]": "ana@x.com"}
+    )
+    done = Outcome(effect=Effect.LANDED, output={"sent": ["to ana@x.com"], "ana@x.com": 1})
+    (draft,) = await Performed(done).decide(event(grant))
+    assert isinstance(draft.data, Result)
+    assert draft.data.output == {"sent": ["to [EMAIL_1]"], "[EMAIL_1]": 1}
+    result, dead = await Performed(in_doubt("ana@x.com?")).decide(event(grant))
+    assert isinstance(dead.data, DeadLetter)
+    assert dead.data.original is None
+    assert "ana@x.com" not in result.data.model_dump_json() + dead.data.model_dump_json()
+
+
 async def test_a_grant_is_performed_and_its_result_emitted() -> None:
     performed = Performed()
     (draft,) = await performed.decide(event(granted()))

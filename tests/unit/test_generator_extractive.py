@@ -156,6 +156,21 @@ def refused(output: Output, *paths: str) -> Step:
     return Step(proposal=proposal, verdict=Verdict(decision=Decision.REPAIR, violations=violations))
 
 
+# personal data
+
+
+def test_a_placeholder_fills_the_argument_it_is_of_the_kind_for() -> None:
+    mail = {"type": "string", "pattern": "^[^@ ]+@[^@ ]+$", "x-slot": "pattern"}
+    assert find(mail | {"x-personal": "EMAIL"}, "to [EMAIL_2], not [PHONE_1]") == ("[EMAIL_2]",)
+    assert find(mail | {"x-personal": "EMAIL"}, "to a@x.com") == ("a@x.com",)
+    assert find(mail, "to [EMAIL_2]") == ()
+
+
+def test_placeholders_do_not_keep_a_question_from_being_answered() -> None:
+    output = answer(ask("How many days do I have to return an item? [EMAIL_1]", chunks=CHUNKS))
+    assert "You have 30 days to return an item." in said(output)
+
+
 # answering from the sources
 
 

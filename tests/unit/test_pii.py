@@ -4,11 +4,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock.runtime.privacy import Custom, detect, redact, restore, restore_json
+from interlock.bundles.model import KINDS, PrivacySpec, Recogniser
+from interlock.bundles.patterns import PatternTimeout
+from interlock.runtime.privacy import EVERYTHING, TooLong, detect, redact, redact_request
+from interlock_contracts.ids import new_request_id
+from interlock_contracts.privacy import conceal, restore, restore_json, values_in
+from interlock_contracts.request import Principal, Request, Turn
+
+NO_NAMES = PrivacySpec(kinds=tuple(kind for kind in KINDS if kind != "NAME"))
 
 
 def kinds(text: str, *, names: bool = False) -> list[tuple[str, str]]:
-    return [(one.kind, text[one.start : one.end]) for one in detect(text, names=names)]
+    spec = EVERYTHING if names else NO_NAMES
+    return [(one.kind, text[one.start : one.end]) for one in detect(text, spec)]
 
 
 @pytest.mark.parametrize(
@@ -64,27 +72,57 @@ def test_names_are_capitalised_words_that_are_no_ordinary_ones() -> None:
 
 
 def test_the_bundle_may_add_recognisers() -> None:
-    custom = (Custom("EMPLOYEE", r"\bE-(\d{5})\b"),)
-    redacted = redact("I am E-12345", custom, names=False)
-    assert redacted.text == "I am E-[EMPLOYEE_1]"
+    employee = Recogniser(kind="EMPLOYEE", pattern=r"\bE-(\d{5})\b")
+    redacted = redact("I am E-12345, e-12345", PrivacySpec(recognisers=(employee,)))
+    assert redacted.text == "I am E-[EMPLOYEE_1], e-12345"
     assert redacted.values == {"[EMPLOYEE_1]": "12345"}
 
 
+def test_a_recogniser_of_the_bundle_may_ask_for_a_checksum() -> None:
+    luhn = Recogniser(kind="MEMBER", pattern=r"\bM\d{8}\b", checksum="luhn")
+    mod97 = Recogniser(kind="CREDITOR", pattern=r"\bQ\d{6}\b", checksum="mod97")
+    spec = PrivacySpec(kinds=(), recognisers=(luhn, mod97))
+    text = "M79927398 M79927399 Q123459 Q123457 a@x.com"
+    found = [text[one.start : one.end] for one in detect(text, spec)]
+    assert found == ["M79927398", "Q123459"]
+
+
+def test_what_the_bundle_allows_is_left_alone() -> None:
+    text = "order 905-674-3790 or call 905-674-3793"
+    assert redact(text, PrivacySpec()).text == "order [PHONE_1] or call [PHONE_2]"
+    allowing = PrivacySpec(allow=(r"\border [\d-]+\b",))
+    assert redact(text, allowing).text == "order 905-674-3790 or call [PHONE_1]"
+
+
+def test_only_the_kinds_that_are_named_are_replaced() -> None:
+    text = "12.3.2020, a@x.com and 905-674-3793"
+    mail = PrivacySpec(kinds=("EMAIL",))
+    assert redact(text, mail).text == "12.3.2020, [EMAIL_1] and 905-674-3793"
+    # A date that nobody asked for is still no telephone number.
+    assert redact(text, PrivacySpec()).text == "12.3.2020, [EMAIL_1] and [PHONE_1]"
+
+
+def test_a_pattern_of_the_bundle_cannot_hang_the_service() -> None:
+    hostile = Recogniser(kind="X", pattern=r"(a|aa|aaa)+$")
+    with pytest.raises(PatternTimeout, match="took longer"):
+        detect("a" * 10_000 + "b", PrivacySpec(recognisers=(hostile,)))
+
+
 def test_equal_values_share_a_placeholder_also_in_a_later_turn() -> None:
-    first = redact("a@x.com, b@x.com and a@x.com", names=False)
+    first = redact("a@x.com, b@x.com and a@x.com", NO_NAMES)
     assert first.text == "[EMAIL_1], [EMAIL_2] and [EMAIL_1]"
-    later = redact("no, b@x.com or c@x.com", names=False, known=first.values)
+    later = redact("no, b@x.com or c@x.com", NO_NAMES, known=first.values)
     assert later.text == "no, [EMAIL_2] or [EMAIL_3]"
 
 
 def test_findings_say_where_and_never_what() -> None:
-    (found,) = redact("to a@x.com", names=False).findings
+    (found,) = redact("to a@x.com", NO_NAMES).findings
     assert (found.start, found.end, found.kind) == (3, 10, "EMAIL")
     assert "a@x.com" not in repr(found)
 
 
 def test_a_placeholder_that_a_user_wrote_is_nobodys_value() -> None:
-    redacted = redact("what is [EMAIL_1]? mine is a@x.com", names=False)
+    redacted = redact("what is [EMAIL_1]? mine is a@x.com", NO_NAMES)
     assert redacted.text == "what is [EMAIL_1]? mine is [EMAIL_2]"
     assert restore(redacted.text, redacted.values) == "what is [EMAIL_1]? mine is a@x.com"
 
@@ -141,3 +179,53 @@ def test_findings_are_in_order_within_the_text_and_apart(text: str) -> None:
 )
 def test_hostile_texts_are_read_in_reasonable_time(text: str) -> None:
     assert restore((found := redact(text)).text, found.values) == text
+
+
+def request(text: str, *history: str) -> Request:
+    return Request(
+        request_id=new_request_id(),
+        tenant="acme",
+        principal=Principal(user="ana", role="customer"),
+        text=text,
+        history=tuple(Turn(role="user", text=one) for one in history),
+    )
+
+
+def test_a_request_keeps_its_placeholders_through_the_conversation() -> None:
+    given = request("to a@x.com, not [EMAIL_1]", "I am b@x.com", "or a@x.com")
+    done = redact_request(given, PrivacySpec())
+    assert done.request.text == "to [EMAIL_3], not [EMAIL_1]"
+    assert [turn.text for turn in done.request.history] == ["I am [EMAIL_2]", "or [EMAIL_3]"]
+    assert done.values == {"[EMAIL_2]": "b@x.com", "[EMAIL_3]": "a@x.com"}
+    assert [(one.turn, one.placeholder) for one in done.findings] == [
+        (0, "[EMAIL_2]"),
+        (1, "[EMAIL_3]"),
+        (None, "[EMAIL_3]"),
+    ]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(TEXTS.filter(str.strip), min_size=1, max_size=3))
+def test_whoever_has_the_request_can_put_the_values_back(texts: list[str]) -> None:
+    try:
+        given_request = request(*texts)
+    except ValueError:  # a character that no request may have
+        return
+    done = redact_request(given_request, EVERYTHING)
+    values = values_in(texts[0], texts[1:], done.findings)
+    assert values == done.values
+    assert restore(done.request.text, values) == texts[0]
+    assert [restore(turn.text, values) for turn in done.request.history] == texts[1:]
+
+
+def test_a_request_that_grows_too_long_is_said_to() -> None:
+    with pytest.raises(TooLong, match="16,384"):
+        redact_request(request(" ".join(f"::{number:x}" for number in range(2_500))), PrivacySpec())
+
+
+def test_concealing_finds_values_as_words_and_where_they_were_cut_short() -> None:
+    values = {"[EMAIL_1]": "ana@x.com", "[AGE_1]": "34", "[NAME_1]": "Ana"}
+    assert conceal("to ana@x.com (34), not 134", values) == "to [EMAIL_1] ([AGE_1]), not 134"
+    assert conceal("Anabel and Ana", values) == "Anabel and [NAME_1]"
+    assert conceal("sent to ana@x…", values) == "sent to [EMAIL_1]…"
+    assert conceal("as it is", {}) == "as it is"

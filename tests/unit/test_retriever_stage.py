@@ -258,3 +258,13 @@ def test_a_policy_about_a_source_that_is_not_governed_is_a_problem() -> None:
     free = {"notes": KnowledgeSource(path="{tenant}/notes")}
     assert check_policies(GOVERNED) == []
     assert check_policies(GOVERNED.model_copy(update={"sources": free}))
+
+
+def test_placeholders_are_not_searched_for() -> None:
+    assert query_text(asked("Write to [EMAIL_1] about the long returns policy of spades")) == (
+        "Write to   about the long returns policy of spades"
+    )
+    before = Turn(role="user", text="I am [NAME_1] and ask about returns")
+    found = query_text(asked("[EMAIL_1] please", (before,)))
+    assert "_1" not in found
+    assert found.endswith("ask about returns")

@@ -120,6 +120,7 @@ MUTATIONS: dict[str, st.SearchStrategy[Any]] = {
     "issued_at": st.timedeltas(timedelta(seconds=1), timedelta(days=9)).map(lambda d: NOW + d),
     "expires_at": st.timedeltas(timedelta(hours=1), timedelta(days=9)).map(lambda d: NOW + d),
     "epoch": st.integers(1, 9),
+    "personal": st.dictionaries(text, text, min_size=1, max_size=2),
     "key_id": text,
     "signature": text | st.integers(0, 511).map(lambda bit: flipped(bit)),
 }

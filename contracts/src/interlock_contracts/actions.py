@@ -5,9 +5,20 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Digest, Json, JsonObject, Model, Name, Time, Token
+from interlock_contracts.base import (
+    CleanText,
+    Digest,
+    Json,
+    JsonObject,
+    Model,
+    Name,
+    Time,
+    Token,
+    is_absent,
+)
 from interlock_contracts.canonical import canonical_json, digest
 from interlock_contracts.failures import Failure
+from interlock_contracts.privacy import PersonalData
 from interlock_contracts.verdict import Fact, PolicyDecision, Provenance, Violation
 
 
@@ -20,6 +31,8 @@ class Confirm(Model):
     summary: CleanText
     digest: Digest
     expires_at: Time
+    personal: tuple[PersonalData, ...] = Field(default=(), exclude_if=is_absent)
+    """The placeholders in it, and where their values stand in the request."""
 
 
 class Review(Model):
@@ -60,6 +73,8 @@ class Notice(Model):
     waiting_for: Literal["confirm", "review"]
     action: Token
     message: CleanText
+    personal: tuple[PersonalData, ...] = Field(default=(), exclude_if=is_absent)
+    """The placeholders in it, and where their values stand in the request."""
 
 
 class Grant(Model):
@@ -67,7 +82,8 @@ class Grant(Model):
 
     The Ed25519 `signature` (base64) covers every other field in canonical JSON; see
     `signed_bytes`. `effect_key` names the effect and is passed to the tool as its
-    idempotency key.
+    idempotency key. `personal` are those values in the arguments for which the log has
+    placeholders: an executor puts the placeholders into what it reports.
     """
 
     action: Token
@@ -84,6 +100,7 @@ class Grant(Model):
     issued_at: Time
     expires_at: Time
     epoch: int = Field(default=0, ge=0)
+    personal: dict[str, str] = Field(default={}, exclude_if=is_absent)
     key_id: Token
     signature: CleanText
 

@@ -15,8 +15,10 @@ from interlock_contracts.base import (
     Name,
     RequestId,
     Token,
+    is_absent,
 )
 from interlock_contracts.failures import Failure
+from interlock_contracts.privacy import PersonalData
 
 
 class AnswerStatus(StrEnum):
@@ -59,6 +61,8 @@ class Answer(Model):
     actions: tuple[ActionOutcome, ...] = ()
     failures: tuple[Failure, ...] = ()
     bundle: Digest | None = None
+    personal: tuple[PersonalData, ...] = Field(default=(), exclude_if=is_absent)
+    """The placeholders in it, and where their values stand in the request."""
 
 
 class DeadLetter(Model):

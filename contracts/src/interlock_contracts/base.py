@@ -52,6 +52,14 @@ class Model(BaseModel):
     )
 
 
+def is_absent(value: object) -> bool:
+    """For `exclude_if`: what is None or empty is left out.
+
+    Bytes and digests of what was written before the field was known stay as they are.
+    """
+    return value is None or value in ((), {})
+
+
 def _clean(text: str) -> str:
     if text.isprintable():  # most texts are, and this is a fifth of the time
         return text

@@ -3,7 +3,8 @@
 from pydantic import Field
 
 from interlock_contracts.actions import Result
-from interlock_contracts.base import Digest, Model, Time
+from interlock_contracts.base import Digest, Model, Time, is_absent
+from interlock_contracts.privacy import PersonalData
 from interlock_contracts.proposal import Proposal
 from interlock_contracts.request import Request
 from interlock_contracts.retrieval import Context
@@ -25,6 +26,7 @@ class Case(Model):
     `bundle` is the digest of the bundle the request started with and stays on. `step` counts
     proposals from 1; `attempt` counts an operator's retries of a dead letter from 0. After
     `deadline` nobody waits for the answer any more; time that people take does not count.
+    `personal` are the findings behind the placeholders that `request` has for personal data.
     """
 
     request: Request
@@ -37,3 +39,4 @@ class Case(Model):
     steps: tuple[Step, ...] = ()
     proposal: Proposal | None = None
     verdict: Verdict | None = None
+    personal: tuple[PersonalData, ...] = Field(default=(), exclude_if=is_absent)

@@ -64,6 +64,7 @@ class FailureCode(StrEnum):
     STATEMENT_UNSUPPORTED = "statement_unsupported"
     LENGTH_EXCEEDED = "length_exceeded"
     FORBIDDEN_CONTENT = "forbidden_content"
+    PLACEHOLDER_UNKNOWN = "placeholder_unknown"
     REPAIRS_EXHAUSTED = "repairs_exhausted"
     # safety_policy
     POLICY_FORBIDS = "policy_forbids"
@@ -163,6 +164,9 @@ MEANING: dict[FailureCode, str] = {
     FailureCode.STATEMENT_UNSUPPORTED: "A sentence says more than what the answer cites.",
     FailureCode.LENGTH_EXCEEDED: "The answer is longer than the output contract allows.",
     FailureCode.FORBIDDEN_CONTENT: "The answer holds what the output contract forbids.",
+    FailureCode.PLACEHOLDER_UNKNOWN: (
+        "A placeholder such as [EMAIL_9] stands for nothing in the request."
+    ),
     FailureCode.REPAIRS_EXHAUSTED: "The proposal was still wrong after the last repair.",
     FailureCode.POLICY_FORBIDS: "A policy denies the action, or none permits it.",
     FailureCode.POLICY_ERROR: "A policy could not be evaluated, which counts as a denial.",

@@ -1,6 +1,5 @@
 """Cross-checks of a bundle: what its schema cannot say. Each returns problems, worded."""
 
-import re
 from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 from pathlib import PurePosixPath
@@ -11,7 +10,8 @@ from jinja2.sandbox import SandboxedEnvironment
 from pydantic import ValidationError
 
 from interlock.bundles.fencing import unfenced
-from interlock.bundles.model import Bundle, Intent, ModelCandidate
+from interlock.bundles.model import KINDS, Bundle, Intent, ModelCandidate
+from interlock.bundles.patterns import Pattern
 from interlock.bundles.source import Location, Source
 from interlock_contracts.tools import FactSpec, ToolSpec
 
@@ -26,6 +26,7 @@ def check(bundle: Bundle, source: Source) -> list[str]:
         *_intents(bundle, source),
         *_sources(bundle, source),
         *_outputs(bundle, source),
+        *_privacy(bundle, source),
         *_models(bundle, source),
         *_tools(bundle),
         *_prompts(bundle),
@@ -89,9 +90,9 @@ def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) ->
 
 def _regex(source: Source, at: Location, pattern: str) -> Iterator[str]:
     try:
-        re.compile(pattern, re.IGNORECASE)
-    except re.error as error:
-        yield source.problem(at, f"not a regular expression: {error}")
+        Pattern(pattern)
+    except ValueError as error:
+        yield source.problem(at, str(error))
 
 
 def _sources(bundle: Bundle, source: Source) -> Iterator[str]:
@@ -106,6 +107,15 @@ def _outputs(bundle: Bundle, source: Source) -> Iterator[str]:
     for name, output in bundle.outputs.items():
         for index, pattern in enumerate(output.forbidden):
             yield from _regex(source, ("outputs", name, "forbidden", index), pattern)
+
+
+def _privacy(bundle: Bundle, source: Source) -> Iterator[str]:
+    if bundle.privacy is None:
+        return
+    for index, own in enumerate(bundle.privacy.recognisers):
+        yield from _regex(source, ("privacy", "recognisers", index, "pattern"), own.pattern)
+    for index, pattern in enumerate(bundle.privacy.allow):
+        yield from _regex(source, ("privacy", "allow", index), pattern)
 
 
 def _models(bundle: Bundle, source: Source) -> Iterator[str]:
@@ -153,12 +163,22 @@ def _tools(bundle: Bundle) -> Iterator[str]:
             if shown is not None and shown not in arguments:
                 yield f"tools.py: {tool.name}: summary: {_missing('argument', shown, arguments)}"
         for name, schema in arguments.items():
+            kind = schema.get("x-personal")
+            if kind is not None and kind not in _personal_kinds(bundle):
+                yield f"tools.py: {tool.name}.{name}: x-personal: {kind!r} is not redacted here"
             slot = schema.get("x-slot")
             if slot is not None and slot not in SLOTS:
                 yield (
                     f"tools.py: {tool.name}.{name}: x-slot {slot!r} is not one of "
                     f"{', '.join(SLOTS)}"
                 )
+
+
+def _personal_kinds(bundle: Bundle) -> set[str]:
+    """The kinds that are redacted; without redaction all that are known, which then do nothing."""
+    spec = bundle.privacy
+    own = {one.kind for one in spec.recognisers} if spec else set()
+    return own | set(spec.kinds if spec else KINDS)
 
 
 def _fact(bundle: Bundle, tool: ToolSpec, fact: FactSpec) -> Iterator[str]:

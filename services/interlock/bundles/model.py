@@ -3,9 +3,9 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sized
 from functools import cached_property
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from interlock_contracts.base import CleanText, Digest, Model, Token
 from interlock_contracts.canonical import digest
@@ -113,6 +113,39 @@ class RetrievalSpec(Model):
     title_weight: float = Field(default=0.2, ge=0, le=1)
     rerank: int | None = Field(default=None, ge=0, le=200, exclude_if=_is_none)
     diversity: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
+
+
+PersonalKind = Literal[
+    "EMAIL", "PHONE", "CARD", "IBAN", "SSN", "IP",
+    "URL", "NAME", "ADDRESS", "DATE", "AGE", "TITLE",
+]  # fmt: skip
+"""The kinds of personal data that are recognised without a bundle's own recognisers."""
+
+KINDS: tuple[PersonalKind, ...] = get_args(PersonalKind)
+
+
+class Recogniser(Model):
+    """A kind of personal data of the bundle's own.
+
+    `pattern` is a regular expression (case counts; group 1 is the value if there is one), and
+    `checksum` what the value must also pass: `luhn`, or `mod97` (ISO 7064).
+    """
+
+    kind: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
+    pattern: CleanText
+    checksum: Literal["luhn", "mod97"] | None = None
+
+
+class PrivacySpec(Model):
+    """Which personal data is replaced by placeholders before anybody but the router sees it.
+
+    `allow` are patterns (case ignored) of what is never personal here, such as order numbers
+    that look like telephone numbers.
+    """
+
+    kinds: tuple[PersonalKind, ...] = KINDS[:6]
+    recognisers: tuple[Recogniser, ...] = ()
+    allow: tuple[CleanText, ...] = ()
 
 
 class OutputContract(Model):
@@ -257,6 +290,7 @@ class Bundle(Model):
     prompts: dict[Token, CleanText] = {}
     replies: dict[Token, CleanText] = {}
     limits: Limits = Limits()
+    privacy: PrivacySpec | None = Field(default=None, exclude_if=_is_none)
     gates: Gates = Field(default=Gates(), exclude_if=_is_open)
 
     def retrieval_of(self, intent: str) -> RetrievalSpec:

@@ -11,6 +11,7 @@ from interlock.runtime.stage import Draft, Input
 from interlock_contracts.actions import Confirm, Grant, Notice, Review, effect_key
 from interlock_contracts.canonical import digest
 from interlock_contracts.case import Case
+from interlock_contracts.privacy import PersonalData, Values, findings_in, restore_json
 from interlock_contracts.request import Request
 from interlock_contracts.routing import Route
 from interlock_contracts.tools import ToolSpec
@@ -30,14 +31,22 @@ def token(step: int, index: int) -> str:
     return f"{step}-{index}"
 
 
-def bind(request: Request, bundle: str, action: ActionVerdict, facts: Sequence[Fact]) -> str:
+def bind(
+    request: Request,
+    bundle: str,
+    action: ActionVerdict,
+    facts: Sequence[Fact],
+    personal: Values | None = None,
+) -> str:
     """The digest a person approves: tool, arguments, their evidence, facts and policy.
 
-    It also holds tenant, request and bundle: an approval counts nowhere else.
+    It also holds tenant, request and bundle: an approval counts nowhere else. `personal` is what
+    placeholders in the arguments stand for.
     """
     policy = action.policy
     return digest(
         {
+            **({"personal": dict(personal)} if personal else {}),
             "tenant": request.tenant,
             "request_id": request.request_id,
             "requester": request.principal.user,
@@ -64,31 +73,43 @@ def summary_of(tool: ToolSpec, arguments: dict[str, Any]) -> str:
 
 
 def approved(
-    input: Input, case: Case, action: ActionVerdict, sign: Sign, by: tuple[str, ...] = ()
+    input: Input,
+    case: Case,
+    action: ActionVerdict,
+    sign: Sign,
+    by: tuple[str, ...] = (),
+    personal: Values | None = None,
 ) -> Draft:
-    """The signed grant to run one action, once, soon."""
-    request = case.request
+    """The signed grant to run one action, once, soon, with the values of its placeholders."""
+    request, personal = case.request, dict(personal or {})
+    arguments = restore_json(action.arguments, personal)
     grant = Grant(
         action=action.action,
         tenant=request.tenant,
         request_id=request.request_id,
         tool=action.tool,
-        arguments=action.arguments,
-        arguments_digest=digest(action.arguments),
+        arguments=arguments,
+        arguments_digest=digest(arguments),
         action_digest=action.digest,
-        effect_key=effect_key(request.tenant, request.request_id, action.tool, action.arguments),
+        effect_key=effect_key(request.tenant, request.request_id, action.tool, arguments),
         bundle=input.bundle.digest,
         requester=request.principal.user,
         approved_by=by,
         issued_at=input.now,
         expires_at=input.now + timedelta(seconds=input.bundle.limits.grant_ttl_s),
+        personal=personal,
         key_id="unsigned",
         signature="",
     )
     return Draft("approved", action.action, sign(grant), tail=action.tool)
 
 
-def ask_requester(input: Input, action: ActionVerdict) -> Draft:
+def personal_of(case: Case, action: ActionVerdict) -> tuple[PersonalData, ...]:
+    """The findings behind the placeholders in an action's arguments."""
+    return findings_in(case.personal, [str(action.arguments)])
+
+
+def ask_requester(input: Input, case: Case, action: ActionVerdict) -> Draft:
     """The question to the requester."""
     bundle = input.bundle
     confirm = Confirm(
@@ -96,6 +117,7 @@ def ask_requester(input: Input, action: ActionVerdict) -> Draft:
         tool=action.tool,
         arguments=action.arguments,
         summary=summary_of(bundle.tools[action.tool], action.arguments),
+        personal=personal_of(case, action),
         digest=action.digest,
         expires_at=input.now + timedelta(seconds=bundle.limits.approval_ttl_s),
     )
@@ -128,10 +150,15 @@ def ask_reviewer(
 
 
 def notice(
-    bundle: Bundle, action: ActionVerdict, waiting_for: Literal["confirm", "review"]
+    bundle: Bundle, case: Case, action: ActionVerdict, waiting_for: Literal["confirm", "review"]
 ) -> Draft:
     """Tells the producer who is waited for; in the words of the bundle, if it has any."""
     text = bundle.replies.get(f"waiting_{waiting_for}", _WAITING[waiting_for])
     message = text.replace("{summary}", summary_of(bundle.tools[action.tool], action.arguments))
-    data = Notice(waiting_for=waiting_for, action=action.action, message=message)
+    data = Notice(
+        waiting_for=waiting_for,
+        action=action.action,
+        message=message,
+        personal=personal_of(case, action) if "{summary}" in text else (),
+    )
     return Draft("notice", action.action, data)

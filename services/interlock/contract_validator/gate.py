@@ -24,6 +24,7 @@ from interlock.contract_validator.checks.output import (
     check_output,
     compile_forbidden,
 )
+from interlock.contract_validator.checks.placeholders import check_call, check_statements
 from interlock.contract_validator.checks.provenance import check_origins, trace
 from interlock.contract_validator.checks.sources import Sources
 from interlock.contract_validator.checks.text import pointer, shown
@@ -101,6 +102,7 @@ class Gate:
             report = check_citations(proposal, texts, contract)
             violations += check_output(proposal, contract, forbidden) + report.violations
             violations += check_support(proposal, texts, contract, case.request.text)
+            violations += check_statements(proposal, case, self.bundle)
             coverage = report.coverage
         decision = _decide(case, route, proposal, violations, actions)
         return Verdict(
@@ -118,6 +120,7 @@ class Gate:
         """What can be said of a call before anything is fetched for it."""
         tool = self.bundle.tools.get(call.tool)
         found = check_tool(index, call, self.bundle.tools, route, case.request.principal)
+        found += check_call(index, call, case, self.bundle)
         action = _Action(index, token(case.step, index), call, tool, found)
         if tool is not None:
             found += check_arguments(index, call.tool, call.arguments, self.schemas)

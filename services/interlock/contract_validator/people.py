@@ -9,14 +9,22 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from interlock.contract_validator.binding import Sign, approved, bind
+from interlock.contract_validator.binding import Sign, approved
 from interlock.contract_validator.gate import Gate, facts_of
+from interlock.contract_validator.personal import (
+    digest_of,
+    own_facts,
+    personal_in,
+    revealed,
+    values_of,
+)
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input, Log
 from interlock_contracts.actions import Confirm, Decided, Effect, Result, Review, effect_key
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode, failure
+from interlock_contracts.privacy import Values, restore_json
 from interlock_contracts.subjects import as_token
 from interlock_contracts.verdict import ActionVerdict, Decision, PolicyDecision
 
@@ -26,12 +34,13 @@ Reviews = Callable[[str, str, str], Awaitable[Sequence[Event]]]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One decision that came in, with all it is about."""
+    """One decision that came in, with all it is about; `values` is what its placeholders mean."""
 
     input: Input
     case: Case
     decided: Decided
     action: ActionVerdict
+    values: Values
 
     @property
     def kind(self) -> str:
@@ -43,7 +52,7 @@ async def decide_person(
     input: Input, gate: Gate, log: Log, reviews: Reviews, sign: Sign
 ) -> Sequence[Draft]:
     """The grant, the result of an action that will not happen, or nothing yet."""
-    person = _person(input)
+    person = await _person(input, log)
     _check_who(person)
     asked = await _asked(person, log)
     if person.decided.digest != person.action.digest or _digest(person, gate) != asked.digest:
@@ -63,7 +72,8 @@ async def decide_person(
     by = _approvers([*before, person.decided])
     if not _enough(person, by):
         return []
-    return [approved(input, person.case, person.action, sign, tuple(sorted(by)))]
+    personal = personal_in(person.action, person.values)
+    return [approved(input, person.case, person.action, sign, tuple(sorted(by)), personal)]
 
 
 async def expire(input: Input, log: Log, reviews: Reviews) -> Sequence[Draft]:
@@ -78,7 +88,7 @@ async def expire(input: Input, log: Log, reviews: Reviews) -> Sequence[Draft]:
     if len(actions) != 1:
         raise NeverRetry(FailureCode.EVENT_INVALID, f"the verdict has no action {subject.step}")
     nobody = Decided(action=subject.step, decision="deny", digest=asked.digest, by="nobody")
-    person = Person(input, case, nobody, actions[0])
+    person = Person(input, case, nobody, actions[0], await values_of(case, log))
     found = [
         decided
         for event in await _decisions(person, log, reviews)
@@ -91,7 +101,7 @@ async def expire(input: Input, log: Log, reviews: Reviews) -> Sequence[Draft]:
     return [_not_done(person, FailureCode.APPROVAL_EXPIRED, "nobody decided in time")]
 
 
-def _person(input: Input) -> Person:
+async def _person(input: Input, log: Log) -> Person:
     decided, subject, case = input.event.data, input.event.subject, input.case
     if not isinstance(decided, Decided) or decided.action != subject.step:
         raise NeverRetry(FailureCode.EVENT_INVALID, "the body is about another action")
@@ -103,7 +113,7 @@ def _person(input: Input) -> Person:
         raise NeverRetry(
             FailureCode.APPROVAL_MISMATCH, f"no action {decided.action} waits for this decision"
         )
-    return Person(input, case, decided, found[0])
+    return Person(input, case, decided, found[0], await values_of(case, log))
 
 
 def _expected(action: ActionVerdict) -> set[str]:
@@ -139,19 +149,18 @@ async def _asked(person: Person, log: Log) -> Confirm | Review:
 
 def _digest(person: Person, gate: Gate) -> str:
     """The digest once more, from the recorded case: what runs is what was shown."""
-    case, action = person.case, person.action
-    tool = gate.bundle.tools[action.tool]
-    facts = case.verdict.facts if case.verdict else ()
-    known = facts_of(tool, action.arguments, facts)
-    return bind(case.request, gate.bundle.digest, action, known)
+    case, action, values = person.case, person.action, person.values
+    recorded = case.verdict.facts if case.verdict else ()
+    facts = own_facts(gate.bundle, action, recorded, values)
+    return digest_of(case, gate.bundle, action, facts, values)
 
 
 def _judge_again(person: Person, gate: Gate) -> PolicyDecision:
-    case, action = person.case, person.action
-    tool = gate.bundle.tools[action.tool]
+    case, action = revealed(person.case, person.values), person.action
+    tool, arguments = gate.bundle.tools[action.tool], restore_json(action.arguments, person.values)
     assert case.route is not None and case.verdict is not None
-    known = facts_of(tool, action.arguments, case.verdict.facts)
-    return gate.decide_policy(case, case.route, tool, action.arguments, known)
+    known = facts_of(tool, arguments, case.verdict.facts)
+    return gate.decide_policy(case, case.route, tool, arguments, known)
 
 
 async def _earlier(person: Person, log: Log, reviews: Reviews) -> list[Decided]:
@@ -222,11 +231,12 @@ def _valid(event: Event, person: Person) -> Decided | None:
 
 def _not_done(person: Person, code: FailureCode, message: str) -> Draft:
     request, action = person.case.request, person.action
+    arguments = restore_json(action.arguments, person.values)
     result = Result(
         action=action.action,
         tool=action.tool,
         effect=Effect.DID_NOT_HAPPEN,
-        effect_key=effect_key(request.tenant, request.request_id, action.tool, action.arguments),
+        effect_key=effect_key(request.tenant, request.request_id, action.tool, arguments),
         failure=failure(code, message),
     )
     return Draft("result", action.action, result, tail=action.tool)

@@ -17,13 +17,21 @@ from interlock.contract_validator.binding import (
     ask_reviewer,
     notice,
 )
-from interlock.contract_validator.gate import Fetch, Gate, facts_of, repairable
+from interlock.contract_validator.gate import Fetch, Gate, repairable
 from interlock.contract_validator.people import Reviews, decide_person, expire
+from interlock.contract_validator.personal import (
+    concealed,
+    own_facts,
+    personal_in,
+    revealed,
+    values_of,
+)
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input, Log
 from interlock_contracts.answer import Answer
 from interlock_contracts.case import Case, Step
 from interlock_contracts.failures import Failure, FailureCode, failure
+from interlock_contracts.privacy import Values, findings_in
 from interlock_contracts.proposal import Proposal
 from interlock_contracts.routing import Route
 from interlock_contracts.verdict import ActionVerdict, Decision, Verdict
@@ -72,7 +80,10 @@ async def _proposal(input: Input, gate: Gate, using: Capabilities) -> Sequence[D
         raise NeverRetry(FailureCode.EVENT_INVALID, "the case has no route, or no proposal")
     if input.event.subject.step != str(case.step):
         raise NeverRetry(FailureCode.EVENT_INVALID, "subject and case are at different steps")
-    verdict = await gate.judge(case, route, proposal, using.facts)
+    values = await values_of(case, using.log)
+    shown = revealed(case, values)
+    verdict = await gate.judge(shown, route, shown.proposal or proposal, using.facts)
+    verdict = concealed(verdict, case, gate.bundle, proposal.calls, values)
     drafts = [Draft("verdict", str(case.step), case.model_copy(update={"verdict": verdict}))]
     match verdict.decision:
         case Decision.REPAIR:
@@ -82,7 +93,7 @@ async def _proposal(input: Input, gate: Gate, using: Capabilities) -> Sequence[D
         case Decision.REFUSE:
             return [*drafts, _answer(case, _refusal(case, route, proposal, verdict, gate))]
     for action in verdict.actions:
-        drafts += _action(input, case, route, verdict, action, using.sign)
+        drafts += _action(input, case, route, verdict, action, using.sign, values)
     return drafts
 
 
@@ -93,20 +104,21 @@ def _action(
     verdict: Verdict,
     action: ActionVerdict,
     sign: Sign,
+    values: Values,
 ) -> list[Draft]:
     """What follows for one action of a proposal without violations."""
     bundle = input.bundle
     duties = action.policy.obligations if action.policy else ()
     if action.decision is Decision.APPROVE:
-        return [approved(input, case, action, sign)]
+        return [approved(input, case, action, sign, personal=personal_in(action, values))]
     if action.decision is Decision.CONFIRM:
-        return [ask_requester(input, action), notice(bundle, action, "confirm")]
-    facts = facts_of(bundle.tools[action.tool], action.arguments, verdict.facts)
-    asked = [ask_requester(input, action)] if "confirm" in duties else []
+        return [ask_requester(input, case, action), notice(bundle, case, action, "confirm")]
+    facts = own_facts(bundle, action, verdict.facts, values)
+    asked = [ask_requester(input, case, action)] if "confirm" in duties else []
     return [
         *asked,
         ask_reviewer(input, case, route, action, facts),
-        notice(bundle, action, "review"),
+        notice(bundle, case, action, "review"),
     ]
 
 
@@ -119,6 +131,10 @@ def _repair(case: Case, proposal: Proposal, verdict: Verdict) -> Draft:
 
 
 def _answer(case: Case, answer: Answer) -> Draft:
+    texts = [answer.text, *(source.quote for source in answer.sources)]
+    personal = findings_in(case.personal, texts)
+    if personal:
+        answer = answer.model_copy(update={"personal": personal})
     return Draft("answer", str(case.attempt), answer)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from interlock.bundles.model import Bundle
+from interlock.bundles.patterns import pattern
 from interlock.intent_router.features import Embed, plain_words
 from interlock.intent_router.fitted import FittedExamples, Found
 from interlock.runtime.embedding import load_wordllama
@@ -59,7 +60,7 @@ class Classifier:
     def __init__(self, bundle: Bundle, embed: Embed | None = None) -> None:
         self._spec = bundle.router
         self._rules = [
-            (name, rule.id, re.compile(rule.pattern, re.IGNORECASE))
+            (name, rule.id, pattern(rule.pattern))
             for name, intent in bundle.intents.items()
             for rule in intent.rules
         ]
@@ -96,8 +97,8 @@ class Classifier:
         return own
 
     def _by_rule(self, text: str) -> Classification | None:
-        for intent, rule, pattern in self._rules:
-            if pattern.search(text):
+        for intent, rule, words in self._rules:
+            if words.search(text):
                 reason = Reason(kind="rule", reference=rule, score=1.0)
                 return Classification(intent, 1.0, 1.0, (reason,), similarity=1.0)
         return None

@@ -1,11 +1,14 @@
 """The decision of the intent-router: `request` → `route`, or → `answer` when it ends here."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from interlock.bundles.model import Bundle, Intent, Prepared
+from interlock.bundles.patterns import PatternTimeout
 from interlock.intent_router.classifier import Classification, Classifier
 from interlock.runtime.errors import NeverRetry
+from interlock.runtime.privacy import TooLong, redact_request
 from interlock.runtime.stage import Draft, Input
 from interlock_contracts.answer import Answer, AnswerStatus
 from interlock_contracts.case import Case
@@ -17,6 +20,7 @@ DEFAULT_REPLIES = {
     FailureCode.OUT_OF_SCOPE: "I cannot help with that here.",
     FailureCode.INTENT_AMBIGUOUS: "I am not sure what you need. Could you say it differently?",
     FailureCode.ROLE_NOT_ALLOWED: "Your account may not ask for this.",
+    FailureCode.OVERSIZE: "Your request is too long. Could you say it in fewer words?",
 }
 """What is said when the bundle has no words of its own in `replies`, by failure code."""
 
@@ -29,13 +33,42 @@ class Capabilities:
 
 
 async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
-    """Classify the request and hold the stages after this one to its intent."""
+    """Classify the request and hold the stages after this one to its intent.
+
+    Raises:
+        NeverRetry: another event than a request, or a pattern of the bundle took too long.
+    """
     if input.event.subject.event != "request":
         raise NeverRetry(
             FailureCode.EVENT_INVALID,
             f"the intent-router takes no {input.event.subject.event} event",
         )
-    case, bundle = input.case, input.bundle
+    try:
+        case = await _redacted(input.case, input.bundle)
+        return _decide(case, input.bundle, using)
+    except TooLong:
+        return (_refuse(input.case, input.bundle, FailureCode.OVERSIZE),)
+    except PatternTimeout as error:
+        raise NeverRetry(FailureCode.STAGE_FAILED, f"a pattern of the bundle: {error}") from None
+
+
+LONG_CHARS = 8_000
+"""Of a longer conversation personal data is looked for in a thread: it can take a second."""
+
+
+async def _redacted(case: Case, bundle: Bundle) -> Case:
+    """The case as it may go on: with placeholders for personal data."""
+    spec, request = bundle.privacy, case.request
+    if spec is None:
+        return case
+    if len(request.text) + sum(len(turn.text) for turn in request.history) > LONG_CHARS:
+        done = await asyncio.to_thread(redact_request, request, spec)
+    else:
+        done = redact_request(request, spec)
+    return case.model_copy(update={"request": done.request, "personal": done.findings})
+
+
+def _decide(case: Case, bundle: Bundle, using: Capabilities) -> Sequence[Draft]:
     found = using.classifier(bundle).classify(case.request.text, case.request.history)
     intent = bundle.intents.get(found.intent)
     if intent is None or intent.refusal is not None:

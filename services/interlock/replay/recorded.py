@@ -11,6 +11,7 @@ from typing import Any
 from interlock.bundles.errors import BundleError, BundleRefused, BundleUnknown
 from interlock.bundles.model import Bundle
 from interlock.contract_validator import stage as validator
+from interlock.contract_validator.personal import values_of
 from interlock.generator import stage as generator
 from interlock.generator.models.port import Complete, ModelRequest, ModelResponse
 from interlock.generator.parse import MAX_OUTPUT_CHARS
@@ -27,6 +28,7 @@ from interlock_contracts.answer import Answer, FactReply
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode
+from interlock_contracts.privacy import restore_model
 from interlock_contracts.request import Request
 from interlock_contracts.subjects import Subject
 from interlock_contracts.table import Actor
@@ -155,7 +157,9 @@ def _gate(log: MemoryLog, about: Subject) -> validator.Capabilities:
     ) -> FactReply:
         found = await log.read("verdict", tenant, request_id, about.step)
         verdict = found.case.verdict if found is not None else None
-        for fact in verdict.facts if verdict is not None else ():
+        values = await values_of(found.case, log) if found is not None else {}
+        for recorded in verdict.facts if verdict is not None else ():
+            fact = restore_model(recorded, values)
             if (fact.tool, fact.arguments) == (tool, arguments):
                 return FactReply(value=fact.value, error=fact.error)
         raise NotRecorded(f"no answer of {tool} at step {about.step} is recorded")

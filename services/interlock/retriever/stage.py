@@ -9,6 +9,7 @@ from interlock.retriever.search import Search, SearchRequest, SearchResult
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input
 from interlock_contracts.failures import FailureCode
+from interlock_contracts.privacy import PLACEHOLDER
 from interlock_contracts.request import Request
 from interlock_contracts.retrieval import (
     Chunk,
@@ -54,14 +55,19 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
 
 
 def query_text(request: Request) -> str:
-    """What is searched for: the text; for a short follow-up, with the user's turn before it."""
-    if len(terms(request.text)) > FOLLOW_UP_TERMS:
-        return request.text
-    return "\n".join([request.text, *_said_before(request)[-1:]])
+    """What is searched for: the text; for a short follow-up, with the user's turn before it.
+
+    Placeholders for personal data say nothing that a document could say too.
+    """
+    text = PLACEHOLDER.sub(" ", request.text).strip() or request.text
+    if len(terms(text)) > FOLLOW_UP_TERMS:
+        return text
+    return "\n".join([text, *_said_before(request)[-1:]])
 
 
 def _said_before(request: Request) -> tuple[str, ...]:
-    return tuple(turn.text for turn in request.history if turn.role == "user")
+    said = (turn.text for turn in request.history if turn.role == "user")
+    return tuple(PLACEHOLDER.sub(" ", text) for text in said)
 
 
 def to_context(

@@ -9,7 +9,7 @@ only the hint that it is worth looking.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ from interlock_contracts.answer import Answer
 from interlock_contracts.event import Event, InvalidEvent, parse_data
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.ids import new_request_id
+from interlock_contracts.privacy import restore_model, values_in
 from interlock_contracts.request import Principal, Request, Turn
 from interlock_contracts.subjects import LIVE_CELL, Subject
 from interlock_contracts.table import EVENT
@@ -208,7 +209,8 @@ class Producer:
     async def follow(self, request_id: str, attempt: int = 0) -> AsyncIterator[Event]:
         """What the producer may see of a request, in order: notices, questions, the answer.
 
-        Ends with the answer. `attempt` is the number of an operator's retry.
+        Ends with the answer. `attempt` is the number of an operator's retry. Placeholders for
+        personal data are filled in from the request.
         """
         following = self._following.setdefault(request_id, _Following())
         following.steps.setdefault("answer", set()).add(str(attempt))
@@ -229,7 +231,7 @@ class Producer:
                     if event is None:
                         continue
                     seen.add((kind, step))
-                    yield event
+                    yield await self._filled(event, request_id)
                     if kind == "answer":
                         return
                 pause = _LOOK_AGAIN_S[min(looks, len(_LOOK_AGAIN_S) - 1)] if hinted else 1.0
@@ -266,6 +268,18 @@ class Producer:
         if following is not None:
             following.steps.setdefault(tokens[1], set()).add(tokens[4])
             following.news.set()
+
+    async def _filled(self, event: Event, request_id: str) -> Event:
+        """The event with the values for its placeholders, which only the request has."""
+        personal = getattr(event.data, "personal", ())
+        if not personal:
+            return event
+        request = await self._read("request", request_id, "0")
+        if request is None or not isinstance(request.data, Request):
+            return event
+        history = [turn.text for turn in request.data.history]
+        values = values_in(request.data.text, history, personal)
+        return replace(event, data=restore_model(event.data, values))
 
     async def _read(self, event: str, request_id: str, step: str) -> Event | None:
         """The event on the log, or None as long as it is not committed or nobody answers."""

@@ -15,6 +15,7 @@ from interlock_contracts.answer import DeadLetter
 from interlock_contracts.canonical import digest, digest_bytes
 from interlock_contracts.event import Event
 from interlock_contracts.failures import Failure, FailureCode
+from interlock_contracts.privacy import conceal, conceal_json
 from interlock_contracts.subjects import Subject, as_token
 from interlock_contracts.table import Actor
 
@@ -57,13 +58,20 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
         tool=grant.tool,
         effect=outcome.effect,
         effect_key=grant.effect_key,
-        output=outcome.output,
-        failure=outcome.failure,
+        output=conceal_json(outcome.output, grant.personal),
+        failure=_concealed(outcome.failure, grant),
     )
     drafts = [Draft("result", grant.action, result, tail=grant.tool)]
     if outcome.effect is Effect.IN_DOUBT and outcome.failure is not None:
-        drafts.append(_dead(input.event, outcome.failure))
+        drafts.append(_dead(input.event, result.failure or outcome.failure))
     return drafts
+
+
+def _concealed(failure: Failure | None, grant: Grant) -> Failure | None:
+    """What went wrong, without the personal data that the tool was given."""
+    if failure is None or not grant.personal:
+        return failure
+    return failure.model_copy(update={"message": conceal(failure.message, grant.personal)})
 
 
 def _check_grant(grant: Grant, subject: Subject) -> None:
@@ -83,12 +91,15 @@ def _check_grant(grant: Grant, subject: Subject) -> None:
 def _dead(event: Event, reason: Failure) -> Draft:
     """What the operator gets of an effect that nobody knows about."""
     body = event.body()
+    # Personal data stands in the grant itself, and is not copied.
+    personal = isinstance(event.data, Grant) and event.data.personal
+    inline = len(body) <= _MAX_ORIGINAL_BYTES and not personal
     letter = DeadLetter(
         stage=Actor.TOOL_EXECUTOR.value,
         subject=str(event.subject),
         sequence=event.sequence or 0,
         headers=event.headers(),
-        original=base64.b64encode(body) if len(body) <= _MAX_ORIGINAL_BYTES else None,
+        original=base64.b64encode(body) if inline else None,
         original_digest=digest_bytes(body),
         failure=reason,
     )

@@ -50,6 +50,15 @@ def describe(bundle: "Bundle") -> None:
         "model routes": len(bundle.models),
     }
     out.print(", ".join(f"{count} {what}" for what, count in counts.items()), style="dim")
+    out.print(f"personal data: {_redacted(bundle)}", style="dim", markup=False)
+
+
+def _redacted(bundle: "Bundle") -> str:
+    """Which personal data is kept from models, in one line."""
+    if bundle.privacy is None:
+        return "not redacted; add a privacy section to keep it from models"
+    kinds = [*bundle.privacy.kinds, *(own.kind for own in bundle.privacy.recognisers)]
+    return f"redacted ({', '.join(kinds) or 'no kind'})"
 
 
 @app.command()

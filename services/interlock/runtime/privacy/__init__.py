@@ -6,7 +6,22 @@
 A library without a network or a model; it knows patterns, checksums and the shapes of names.
 """
 
-from interlock.runtime.privacy.detect import Custom, Finding, detect
-from interlock.runtime.privacy.redact import Redacted, redact, restore, restore_json
+from interlock.runtime.privacy.detect import EVERYTHING, Finding, detect
+from interlock.runtime.privacy.redact import (
+    Redacted,
+    RedactedRequest,
+    TooLong,
+    redact,
+    redact_request,
+)
 
-__all__ = ["Custom", "Finding", "Redacted", "detect", "redact", "restore", "restore_json"]
+__all__ = [
+    "EVERYTHING",
+    "Finding",
+    "Redacted",
+    "RedactedRequest",
+    "TooLong",
+    "detect",
+    "redact",
+    "redact_request",
+]

@@ -1,19 +1,24 @@
 """Finding personal data in a text."""
 
 import re
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from phonenumbers import Leniency, PhoneNumberMatcher
 
+from interlock.bundles.model import KINDS, PrivacySpec
+from interlock.bundles.patterns import pattern
+from interlock.runtime.privacy import checks
 from interlock.runtime.privacy.capitals import proper_names
 from interlock.runtime.privacy.recognisers import RECOGNISERS
+from interlock_contracts.privacy import PLACEHOLDER
 
 MAX_CHARS = 100_000
 """Longest text that is read; a request is shorter than that by contract."""
 
-PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]*_[1-9][0-9]*\]")
 _DIGITS = re.compile(r"\d")
+_CHECKSUMS = {"luhn": checks.luhn, "mod97": checks.mod97}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,39 +31,65 @@ class Finding:
     score: float
 
 
-@dataclass(frozen=True, slots=True)
-class Custom:
-    """A recogniser of the bundle: `kind` in capitals, and a pattern (group 1, if it has one)."""
-
-    kind: str
-    pattern: str
+EVERYTHING = PrivacySpec(kinds=KINDS)
+"""All kinds that are known without a bundle."""
 
 
-def detect(text: str, custom: Sequence[Custom] = (), *, names: bool = True) -> tuple[Finding, ...]:
+def detect(text: str, spec: PrivacySpec = EVERYTHING) -> tuple[Finding, ...]:
     """What is personal in `text`, in order and without overlaps; placeholders are left alone.
 
-    With `names` capitalised words count too where they look like names of people, firms and
-    places: that finds most of them, and some words that are none.
+    With `NAME` among the kinds capitalised words count too where they look like names of people,
+    firms and places: that finds most of them, and some words that are none.
+
+    Raises:
+        PatternTimeout: a pattern of the bundle took too long.
+        ValueError: the text is longer than `MAX_CHARS`.
     """
     if len(text) > MAX_CHARS:
         raise ValueError(f"the text has more than {MAX_CHARS} characters")
-    taken = [match.span() for match in PLACEHOLDER.finditer(text)]
-    kept: list[Finding] = []
+    taken = _Taken()
+    for match in PLACEHOLDER.finditer(text):
+        taken.take(*match.span())
+    for allowed in (match for own in spec.allow for match in pattern(own).finditer(text)):
+        taken.take(*allowed.span())
+    wanted = {*spec.kinds, *(own.kind for own in spec.recognisers)}
+    # All kinds compete, wanted or not: a date must not become a telephone number.
     candidates = sorted(
-        _candidates(text, custom, names=names),
+        _candidates(text, spec),
         key=lambda one: (-one.score, one.start - one.end, one.start, one.kind),
     )
-    for one in candidates:
-        if all(one.end <= start or one.start >= end for start, end in taken):
-            taken.append((one.start, one.end))
-            kept.append(one)
+    kept = [one for one in candidates if taken.take(one.start, one.end) and one.kind in wanted]
     return tuple(sorted(kept, key=lambda one: one.start))
 
 
-def _candidates(text: str, custom: Sequence[Custom], *, names: bool) -> Iterator[Finding]:
-    for own in custom:
-        for match in re.finditer(own.pattern, text):
-            yield from _finding(match, own.kind, 1.0)
+class _Taken:
+    """Spans that do not overlap, in order: a hostile text can have thousands of them."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+
+    def take(self, start: int, end: int) -> bool:
+        """Take a span, unless some of it is taken already."""
+        at = bisect_right(self._starts, start)
+        free_before = at == 0 or self._ends[at - 1] <= start
+        free_after = at == len(self._starts) or self._starts[at] >= end
+        if start < end and free_before and free_after:
+            self._starts.insert(at, start)
+            self._ends.insert(at, end)
+            return True
+        return False
+
+
+def _candidates(text: str, spec: PrivacySpec) -> Iterator[Finding]:
+    for own in spec.recognisers:
+        check = _CHECKSUMS[own.checksum] if own.checksum else None
+        compiled = pattern(own.pattern, ignore_case=False)
+        for found in compiled.finditer(text):
+            group = 1 if compiled.groups else 0
+            start, end = found.span(group)
+            if start < end and (check is None or check(found[group])):
+                yield Finding(start, end, own.kind, 1.0)
     for recogniser in RECOGNISERS:
         for match in recogniser.pattern.finditer(text):
             if recogniser.check is None or recogniser.check(match[1]):
@@ -66,7 +97,7 @@ def _candidates(text: str, custom: Sequence[Custom], *, names: bool) -> Iterator
     if _DIGITS.search(text):
         for phone in PhoneNumberMatcher(text, "US", Leniency.POSSIBLE):
             yield Finding(phone.start, phone.end, "PHONE", 0.75)
-    if names:
+    if "NAME" in spec.kinds:
         for start, end in proper_names(text):
             yield Finding(start, end, "NAME", 0.4)
 

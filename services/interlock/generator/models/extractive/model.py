@@ -11,6 +11,7 @@ from interlock.generator.models.extractive.words import stems
 from interlock.generator.models.port import ModelRequest, ModelResponse
 from interlock.generator.parse import Output
 from interlock_contracts.failures import FailureCode
+from interlock_contracts.privacy import PLACEHOLDER
 from interlock_contracts.proposal import Citation, Statement, ToolCall
 from interlock_contracts.tools import ToolSpec
 
@@ -197,8 +198,9 @@ def _quote(
         return ABSTAIN
     forbidden = [re.compile(p, re.IGNORECASE) for p in request.contract.forbidden]
     refused = forbidden + [re.compile(re.escape(text)) for text in offending]
-    earlier = texts[1] if len(texts) > 1 else ""
-    found = support(texts[0], earlier, context.chunks, refused)
+    # No source answers a placeholder for personal data.
+    asked, earlier = (PLACEHOLDER.sub(" ", text) for text in (*texts, "")[:2])
+    found = support(asked, earlier, context.chunks, refused)
     length = 0
     statements: list[Statement] = []
     for one in found[: 1 if strict else None]:

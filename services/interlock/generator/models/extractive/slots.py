@@ -7,6 +7,8 @@
 | `enum` | the member whose words the text has |
 | `after` | the words after one of `x-after`, to the end of the sentence |
 | `text` | the text itself |
+
+An argument with `x-personal: EMAIL` takes a placeholder of that kind where the text has one.
 """
 
 import re
@@ -18,6 +20,7 @@ from typing import Any
 import jsonschema_rs
 
 from interlock.generator.models.extractive.words import all_stems
+from interlock_contracts.privacy import PLACEHOLDER
 from interlock_contracts.tools import ToolSpec
 
 _NUMBER = r"(\d{1,3}(?:,\d{3})+(?:\.\d{1,2})?|\d+(?:[.,]\d{1,2})?)(?![.,]?\d)"
@@ -67,6 +70,11 @@ def fill(tool: ToolSpec, texts: Sequence[str]) -> Filled:
 
 def find(schema: Mapping[str, Any], text: str) -> Values:
     """The different values in `text` that this argument could have, in the order they stand."""
+    kind = schema.get("x-personal")
+    if kind is not None:
+        hidden = [match[0] for match in PLACEHOLDER.finditer(text) if match[1] == kind]
+        if hidden:
+            return tuple(dict.fromkeys(hidden))
     finder = _FINDERS.get(schema.get("x-slot", ""))
     if finder is None:
         return ()
