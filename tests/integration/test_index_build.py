@@ -9,6 +9,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
+from interlock.retriever.parts import on_qdrant
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import build_index
@@ -64,8 +65,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["embedded", "qdrant"])
 async def searcher(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Searcher:
-    server = AsyncQdrantClient(":memory:") if request.param == "qdrant" else None
-    return await build_index(BUNDLE, root, tmp_path / "index", embedder=Words(), server=server)
+    opened = on_qdrant(AsyncQdrantClient(":memory:")) if request.param == "qdrant" else None
+    return await build_index(BUNDLE, root, tmp_path / "index", embedder=Words(), opened=opened)
 
 
 def about(
@@ -211,3 +212,19 @@ async def test_what_may_not_be_read_changes_nothing_at_any_step(root: Path, tmp_
         one, other = await with_all.search(about(query)), await without.search(about(query))
         assert (one.queries, one.rankings) == (other.queries, other.rankings)
         assert [chunk.score for chunk in one.chunks] == [chunk.score for chunk in other.chunks]
+
+
+async def test_a_server_is_filled_and_its_words_counted_once(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = on_qdrant(AsyncQdrantClient(":memory:"))
+    first = await build_index(BUNDLE, root, tmp_path, embedder=Words(), opened=opened)
+
+    def never(*_: object) -> None:
+        raise AssertionError("counted again")
+
+    monkeypatch.setattr("interlock.retriever.service.entries", never)
+    monkeypatch.setattr("interlock.retriever.service.terms", never)
+    second = await build_index(BUNDLE, root, tmp_path, embedder=Words(), opened=opened)
+    asked = about("How many days for a return?")
+    assert await first.search(asked) == await second.search(asked)

@@ -14,7 +14,7 @@ from interlock.replay.log import MemoryLog
 from interlock.replay.recorded import executor_stage
 from interlock.retriever import stage as retriever
 from interlock.runtime.keys import signing_key, signing_key_path
-from interlock.runtime.settings import Settings
+from interlock.runtime.settings import Settings, load_settings
 from interlock.runtime.signing import SigningKey
 from interlock.runtime.stage import Decide, Draft, Input
 from interlock.runtime.wiring import bundle_folder, bundles_of
@@ -49,11 +49,15 @@ async def live_stage(
 
 
 async def _retriever(settings: Settings, index: Path) -> Decide:
+    from interlock.retriever.parts import parts_of
     from interlock.retriever.service import build_index
+    from interlock.retriever.settings import RetrieverSettings
 
-    bundle = bundles_of(settings).active()
-    searcher = await build_index(bundle, bundle_folder(settings.bundle), index)
-    return lambda given: retriever.decide(given, searcher)
+    parts = parts_of(load_settings(RetrieverSettings))
+    bundle, root = bundles_of(settings).active(), bundle_folder(settings.bundle)
+    made = await build_index(bundle, root, index, embedder=parts.embedder, opened=parts.opened)
+    search = parts.around(made)
+    return lambda given: retriever.decide(given, search)
 
 
 def _validator(log: MemoryLog, settings: Settings) -> tuple[Decide, list[str]]:

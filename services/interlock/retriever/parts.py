@@ -4,19 +4,21 @@ Every library is imported where it is wanted; what is missing or misspelt is a `
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
 from pydantic import SecretStr
 
-from interlock.retriever.external import External
+from interlock.retriever.external import External, WithExternal
 from interlock.retriever.fast import fast_embedder, fast_reranker
 from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker
 from interlock.retriever.index import Index
 from interlock.retriever.rerank import Reranker
-from interlock.retriever.search import Rewriter
+from interlock.retriever.search import Rewriter, Search
+from interlock.retriever.searcher import Searcher
 from interlock.retriever.settings import RetrieverSettings
 from interlock.runtime.embedding import TextEmbedder, load_wordllama
 from interlock.runtime.errors import UserError
@@ -36,9 +38,37 @@ Open = Callable[[str, int, Audiences], Awaitable[Counted]]
 """(identity, dimensions, audiences) → the index there, made if it is missing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an installation searches with; without `opened` the index is embedded."""
+
+    embedder: TextEmbedder
+    opened: Open | None = None
+    reranker: Reranker | None = None
+    rewriter: Rewriter | None = None
+    external: Mapping[str, External] = field(default_factory=dict)
+
+    def around(self, searcher: Searcher) -> Search:
+        """The search over an index, with everything that is beside it."""
+        made = searcher.using(reranker=self.reranker, rewriter=self.rewriter)
+        return WithExternal(made, self.external) if self.external else made
+
+
+def parts_of(settings: RetrieverSettings) -> Parts:
+    """Everything that the settings name; raises `UserError`."""
+    return Parts(
+        embedder_of(settings),
+        backend_of(settings),
+        reranker_of(settings),
+        rewriter_of(settings),
+        external_of(settings),
+    )
+
+
 def backend_of(settings: RetrieverSettings) -> Open | None:
     """The one server that the settings name; None: the embedded index."""
     known: Mapping[str, tuple[object, Callable[[RetrieverSettings], Open]]] = {
+        "INTERLOCK_QDRANT_URL": (settings.qdrant_url, _qdrant),
         "INTERLOCK_POSTGRES_INDEX_URL": (settings.postgres_index_url, _postgres),
         "INTERLOCK_MILVUS_URI": (settings.milvus_uri, _milvus),
         "INTERLOCK_OPENSEARCH_URL": (settings.opensearch_url, _opensearch),
@@ -51,16 +81,44 @@ def backend_of(settings: RetrieverSettings) -> Open | None:
     return known[named[0]][1](settings) if named else None
 
 
+def on_qdrant(client: Any) -> Open:
+    """Collections there; `client` is an `AsyncQdrantClient`."""
+    from interlock.retriever.qdrant import QdrantIndex
+
+    async def opened(identity: str, dimension: int, _: Audiences) -> Counted:
+        return await QdrantIndex.create(client, identity, dimension)
+
+    return opened
+
+
+def on_postgres(pool: Any) -> Open:
+    """Tables there; `pool` is asyncpg's."""
+    from interlock.retriever.pgvector import PgVectorIndex
+
+    async def opened(identity: str, dimension: int, _: Audiences) -> Counted:
+        return await PgVectorIndex.create(pool, identity, dimension)
+
+    return opened
+
+
+def _qdrant(settings: RetrieverSettings) -> Open:
+    library = _library("qdrant_client", "qdrant")
+    client = library.AsyncQdrantClient(
+        url=settings.qdrant_url, api_key=_secret(settings.qdrant_api_key)
+    )
+    return on_qdrant(client)
+
+
 def _postgres(settings: RetrieverSettings) -> Open:
     _library("asyncpg", "pgvector")
-    from interlock.retriever.pgvector import PgVectorIndex, connect
+    from interlock.retriever.pgvector import connect
 
     pools: list[Any] = []
 
-    async def opened(identity: str, dimension: int, _: Audiences) -> Counted:
+    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
         if not pools:
             pools.append(await connect(_secret(settings.postgres_index_url) or ""))
-        return await PgVectorIndex.create(pools[0], identity, dimension)
+        return await on_postgres(pools[0])(identity, dimension, audiences)
 
     return opened
 
@@ -198,8 +256,3 @@ def _library(module: str, extra: str) -> Any:
 
 def _secret(value: SecretStr | None) -> str | None:
     return None if value is None else value.get_secret_value()
-
-
-def audiences_of(scopes: Sequence[Collection[str]]) -> Audiences:
-    """Each set of scopes once."""
-    return {tuple(sorted(one)) for one in scopes}

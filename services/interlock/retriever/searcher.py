@@ -61,6 +61,11 @@ class Searcher:
         self._reranker = reranker
         self._rewriter = rewriter
 
+    def using(self, *, reranker: Reranker | None, rewriter: Rewriter | None) -> "Searcher":
+        """The same search with these."""
+        parts = (self._index, self._embedder, self._vocabulary)
+        return Searcher(*parts, reranker=reranker, rewriter=rewriter)
+
     @property
     def identity(self) -> str:
         """The identity of the index that is searched."""

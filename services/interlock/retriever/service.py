@@ -1,26 +1,21 @@
 """How an index is made of a bundle's documents, and opened again."""
 
+import asyncio
 import os
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from interlock.bundles.model import Bundle
 from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.index import Entry, half, index_identity
 from interlock.retriever.keywords import passage_weights, query_weights, terms
+from interlock.retriever.parts import Open
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.vocabulary import Vocabulary
 from interlock.runtime.embedding import TextEmbedder, load_wordllama
-
-if TYPE_CHECKING:
-    from qdrant_client import AsyncQdrantClient
-
-    from interlock.retriever.pgvector import PgVectorIndex
-    from interlock.retriever.qdrant import QdrantIndex
 
 VOCABULARY = "vocabulary.npz"
 """The file beside the engine's own in the folder of an embedded index."""
@@ -50,40 +45,46 @@ async def build_index(
     storage: Path,
     *,
     embedder: TextEmbedder | None = None,
-    server: "AsyncQdrantClient | None" = None,
-    postgres: Any | None = None,
+    opened: Open | None = None,
 ) -> Searcher:
     """A searcher over the documents of a bundle.
 
     `root` is the bundle's folder; `storage` a folder for embedded indexes, one below it per
-    identity: an index that is there already is opened, not built again. With `server` the
-    index is a collection there, with `postgres` (an asyncpg pool) a pair of tables; `storage`
-    is not used then. Raises `UserError` for documents that cannot be read.
+    identity: an index that is there already is opened, not built again. With `opened` the index
+    is on a server. Raises `UserError` for documents that cannot be read.
     """
     embedder = embedder or load_wordllama()
     passages = load_passages(bundle, root)
-    if server is None and postgres is None:
+    if opened is None:
         return await embedded_searcher(passages, storage, embedder=embedder)
+    return await server_searcher(passages, storage, opened, embedder=embedder)
+
+
+async def server_searcher(
+    passages: Sequence[Passage], storage: Path, opened: Open, *, embedder: TextEmbedder
+) -> Searcher:
+    """A searcher over these passages on a server; an index that is whole there is left alone.
+
+    Its frequencies are kept in a file below `storage`: no start counts the words again.
+    """
     identity = index_identity(embedder.name, passages)
-    index = await _on_server(identity, embedder.dimensions, server, postgres)
+    index = await opened(identity, embedder.dimensions, {one.scopes for one in passages})
+    file = storage / f"{identity.removeprefix('sha256:')[:32]}-{VOCABULARY}"
     # Filling is idempotent: replicas that start together may do it at the same time.
     if await index.size() < len(passages):
-        await index.upsert(entries(passages, embedder))
-    words = ((one, query_weights(terms(one.searchable))) for one in passages)
-    return Searcher(index, embedder, Vocabulary.of(words))
+        await index.upsert(await asyncio.to_thread(entries, passages, embedder))
+    return Searcher(index, embedder, await asyncio.to_thread(_vocabulary, passages, file))
 
 
-async def _on_server(
-    identity: str, dimension: int, qdrant: "AsyncQdrantClient | None", postgres: Any
-) -> "QdrantIndex | PgVectorIndex":
-    """The index there, made if it is missing. Imported here: neither is needed without it."""
-    if qdrant is None:
-        from interlock.retriever.pgvector import PgVectorIndex
-
-        return await PgVectorIndex.create(postgres, identity, dimension)
-    from interlock.retriever.qdrant import QdrantIndex
-
-    return await QdrantIndex.create(qdrant, identity, dimension)
+def _vocabulary(passages: Sequence[Passage], file: Path) -> Vocabulary:
+    """From the file, which is made if it is not there."""
+    if not file.exists():
+        words = ((one, query_weights(terms(one.searchable))) for one in passages)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        building = file.with_name(f".{os.getpid()}-{file.name}")
+        Vocabulary.of(words).save(building)
+        building.replace(file)
+    return Vocabulary.load(file)
 
 
 async def embedded_searcher(

@@ -11,6 +11,8 @@ class RetrieverSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="INTERLOCK_", extra="ignore")
 
+    qdrant_url: str | None = Field(default=None, description="a Qdrant server or cluster")
+    qdrant_api_key: SecretStr | None = None
     postgres_index_url: SecretStr | None = Field(
         default=None, description="PostgreSQL with the extension vector"
     )

@@ -3,13 +3,17 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import partial
 
 from interlock.bundles.model import Bundle
-from interlock.retriever.searcher import Searcher
+from interlock.retriever.parts import parts_of
+from interlock.retriever.search import Search
 from interlock.retriever.service import build_index
+from interlock.retriever.settings import RetrieverSettings
 from interlock.retriever.stage import decide
 from interlock.runtime.bundles.live import WARM
 from interlock.runtime.service import Connection, Handle
+from interlock.runtime.settings import load_settings
 from interlock.runtime.stage import Draft, Input
 from interlock.runtime.wiring import bundle_folder, live_bundles, stage_handler
 
@@ -17,24 +21,23 @@ from interlock.runtime.wiring import bundle_folder, live_bundles, stage_handler
 async def wire(connection: Connection) -> Handle:
     """Open the index of a bundle's documents before the bundle is taken, building what is new."""
     settings = connection.settings
-    server = None
-    if settings.qdrant_url is not None:
-        from qdrant_client import AsyncQdrantClient
-
-        key = settings.qdrant_api_key
-        server = AsyncQdrantClient(
-            url=settings.qdrant_url, api_key=key.get_secret_value() if key else None
-        )
+    known = {"qdrant_url": settings.qdrant_url, "qdrant_api_key": settings.qdrant_api_key}
+    parts = parts_of(load_settings(RetrieverSettings, **known))
     root, storage = bundle_folder(settings.bundle), settings.state / "index"
-    searchers: OrderedDict[str, Searcher] = OrderedDict()
+    searchers: OrderedDict[str, Search] = OrderedDict()
 
     async def open_index(bundle: Bundle) -> None:
+<<<<<<< HEAD
         """Open it; it is built only where none of the same documents and sources is there."""
         if server is None:
+=======
+        """Bundles that differ in anything but their documents and sources share one index."""
+        build = partial(build_index, bundle, root, storage, embedder=parts.embedder)
+        if parts.opened is None:
+>>>>>>> 5dafa1d (The retriever takes backend, embedder, reranker, rewriter and sources from its settings; no start counts words again)
             # Built, where it is not there yet, beside the loop that answers questions.
-            await asyncio.to_thread(lambda: asyncio.run(build_index(bundle, root, storage)))
-        made = await build_index(bundle, root, storage, server=server)
-        searchers[bundle.digest] = made
+            await asyncio.to_thread(lambda: asyncio.run(build()))
+        searchers[bundle.digest] = parts.around(await build(opened=parts.opened))
         while len(searchers) > 2 * WARM:
             searchers.popitem(last=False)
 
