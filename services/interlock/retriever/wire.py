@@ -27,14 +27,9 @@ async def wire(connection: Connection) -> Handle:
     searchers: OrderedDict[str, Search] = OrderedDict()
 
     async def open_index(bundle: Bundle) -> None:
-<<<<<<< HEAD
         """Open it; it is built only where none of the same documents and sources is there."""
-        if server is None:
-=======
-        """Bundles that differ in anything but their documents and sources share one index."""
         build = partial(build_index, bundle, root, storage, embedder=parts.embedder)
         if parts.opened is None:
->>>>>>> 5dafa1d (The retriever takes backend, embedder, reranker, rewriter and sources from its settings; no start counts words again)
             # Built, where it is not there yet, beside the loop that answers questions.
             await asyncio.to_thread(lambda: asyncio.run(build()))
         searchers[bundle.digest] = parts.around(await build(opened=parts.opened))
