@@ -10,7 +10,8 @@ import yaml
 
 from interlock.bundles.compile import compile_bundle
 from interlock.bundles.model import Bundle
-from interlock.contract_validator.gate import Fetch, Gate
+from interlock.contract_validator.facts import Fetch
+from interlock.contract_validator.gate import Gate
 from interlock_contracts.actions import Effect, Result, effect_key
 from interlock_contracts.answer import FactReply
 from interlock_contracts.canonical import digest_bytes

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
+from interlock_contracts.rules import limit
 from interlock_contracts.tools import ToolArguments, fact, tool
 
 OrderId = Annotated[
@@ -94,6 +95,7 @@ class ListOrders(ToolArguments):
     recovery="idempotent",
     roles=["customer", "agent"],
     facts=[ORDER],
+    limits=[limit(5, per="week", by="arguments.order_id")],
     returns=Refund,
     summary="Refund {amount_cents} cents of order {order_id}",
 )

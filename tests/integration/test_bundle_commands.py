@@ -144,7 +144,8 @@ async def test_a_gate_asks_for_an_evaluation_that_has_passed(shell: Shell) -> No
     assert len(made.lines[0]["evaluations"]) == 1
     # Going back is never asked for one; another bundle is, where the operator wants it.
     assert (await shell.bundle("rollback")).status == 0
-    wanted = await shell.bundle("activate", "tiny@1.1", "--reason", "x", "--require-eval", gold)
+    assert (await shell.bundle("push", str(shell.folder("4.9", "Good day.")))).status == 0
+    wanted = await shell.bundle("activate", "tiny@4.9", "--reason", "x", "--require-eval", gold)
     assert wanted.status == 1 and "has not been evaluated" in wanted.err
 
 

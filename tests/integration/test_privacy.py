@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import structlog
 from tests.support.system import logged, rows, running_system, sdk
 
 from interlock.cli.system import System
 from interlock.replay.verify import verify_request
+from interlock.runtime import telemetry
 from interlock.runtime.log import StoredMessage
 from interlock.runtime.wiring import bundles_of
 from interlock.sdk.producer import Producer
@@ -42,6 +44,17 @@ def test_the_scan_finds_what_it_looks_for() -> None:
     assert any(form in b'"DE89370400440532013000"' for form in forms(PLANTED["iban"]))
 
 
+@pytest.fixture
+def logging(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Services log everything to what is captured, whatever was configured before."""
+    assert capfd
+    before = structlog.get_config()
+    telemetry.configure_logs("debug")
+    yield
+    structlog.configure(**before)
+
+
+@pytest.mark.usefixtures("logging")
 async def test_no_message_and_no_log_line_repeats_personal_data(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

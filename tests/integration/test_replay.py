@@ -91,9 +91,13 @@ class World:
 
     def events(self, name: str) -> list[Entry]:
         """What was logged of a request, as the audit-sink keeps it: with the services' times."""
+        return self.of(self.requests[name])
+
+    def of(self, request: str) -> list[Entry]:
+        """The same by the request's id, or by the ledger of a rule."""
         found: list[Entry] = []
         with open_reader(self.settings) as store:
-            kept = store.by_request(self.requests[name])
+            kept = store.by_request(request)
         for record in kept:
             try:
                 found.append(record.decoded())

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from interlock.bundles.model import Bundle, OutputContract
+from interlock.contract_validator.ledger import Ledgers
 from interlock.contract_validator.stage import Capabilities, decide
 from interlock.runtime.signing import SigningKey
 from interlock.runtime.stage import Draft, Input
@@ -14,7 +15,7 @@ from interlock_contracts.actions import Decided
 from interlock_contracts.answer import FactReply
 from interlock_contracts.base import Model
 from interlock_contracts.canonical import digest_bytes
-from interlock_contracts.case import Case
+from interlock_contracts.case import Case, Step
 from interlock_contracts.event import Event
 from interlock_contracts.proposal import Citation, ModelRecord, Proposal, Statement, ToolCall
 from interlock_contracts.request import Principal, Request, Turn
@@ -22,6 +23,7 @@ from interlock_contracts.retrieval import Chunk, Context, RetrievalOutcome, Trus
 from interlock_contracts.routing import Budget, Risk, Route
 from interlock_contracts.subjects import Subject, as_token
 from interlock_contracts.tools import SAFE_ORIGINS, ToolArguments, fact, tool, tool_spec
+from interlock_contracts.verdict import Decision, Verdict
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 REQUEST_ID = "01JD0000000000000000000000"
@@ -220,6 +222,9 @@ def make_case(
     step: int = 1,
     **changes: Any,
 ) -> Case:
+    """A case as the generator sends it; before a later step there were repairs, unless given."""
+    past = Step(proposal=proposal(), verdict=Verdict(decision=Decision.REPAIR))
+    changes.setdefault("steps", (past,) * (step - 1))
     request = Request(
         request_id=REQUEST_ID,
         tenant="acme",
@@ -273,9 +278,41 @@ class World:
             if (one.subject.event, one.subject.step) == ("reviewed", action)
         ]
 
+    async def latest(self, event: str, tenant: str, request_id: str) -> Event | None:
+        wanted = (event, tenant, request_id)
+        found = [
+            one
+            for one in self.events
+            if (one.subject.event, one.subject.tenant, one.subject.request_id) == wanted
+        ]
+        return found[-1] if found else None
+
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(facts=self.facts, sign=KEY.sign, log=self, reviews=self.reviews)
+        return Capabilities(
+            facts=self.facts,
+            sign=KEY.sign,
+            log=self,
+            reviews=self.reviews,
+            standing=Ledgers(self, lambda: NOW).standing,
+        )
+
+    def came_from(self, case: Case) -> None:
+        """Log what an honest generator made this case of: its context, or the step before."""
+        before: dict[str, Any] = {"step": case.step - 1, "proposal": None, "steps": ()}
+        if case.step == 1:
+            self._stands(event("context", "0", case.model_copy(update=before), sequence=1))
+            return
+        *earlier, last = case.steps
+        before |= {"steps": tuple(earlier), "proposal": last.proposal, "verdict": last.verdict}
+        known = case.model_copy(update=before)
+        self._stands(event("verdict", str(known.step), known, sequence=1))
+        for result in last.results:
+            self._stands(event("result", result.action, result, tail=result.tool, sequence=1))
+
+    def _stands(self, made: Event) -> None:
+        self.events = [one for one in self.events if one.subject != made.subject]
+        self.events.insert(0, made)
 
     def log(self, drafts: Sequence[Draft]) -> None:
         for draft in drafts:
@@ -292,6 +329,7 @@ class World:
         return {name: data if len(data) > 1 else data[0] for name, data in found.items()}
 
     async def decide_proposal(self, case: Case, bundle: Bundle = BUNDLE) -> Sequence[Draft]:
+        self.came_from(case)
         given = Input(event("proposal", str(case.step), case), bundle, NOW, case)
         drafts = await decide(given, self.capabilities)
         self.log(drafts)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 from tests.unit.gate_world import (
-    NOW,
     World,
     changed_bundle,
     chunk,
@@ -17,10 +16,8 @@ from tests.unit.gate_world import (
 )
 
 from interlock.bundles.model import OutputContract, PrivacySpec, Recogniser
-from interlock.contract_validator.stage import decide
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.privacy import redact_request
-from interlock.runtime.stage import Input
 from interlock_contracts.actions import Confirm, Grant, Review
 from interlock_contracts.answer import Answer
 from interlock_contracts.case import Case
@@ -175,6 +172,5 @@ async def test_without_its_request_nothing_is_decided(world: World) -> None:
     whole = make_case(proposal(refund(iban="[IBAN_1]")), text=f"To {IBAN}")
     done = redact_request(whole.request, PrivacySpec())
     case = whole.model_copy(update={"request": done.request, "personal": done.findings})
-    given = Input(event("proposal", "1", case), BUNDLE, NOW, case)
     with pytest.raises(NeverRetry, match="no longer on the log"):
-        await decide(given, world.capabilities)
+        await world.decide_proposal(case)

@@ -35,7 +35,7 @@ from interlock_contracts.failures import failure
 from interlock_contracts.proposal import Proposal, ToolCall
 from interlock_contracts.request import Principal
 from interlock_contracts.retrieval import RetrievalOutcome
-from interlock_contracts.verdict import Decision, Origin, Verdict, violation
+from interlock_contracts.verdict import ActionVerdict, Decision, Origin, Verdict, violation
 
 CITED = says("It takes five days.", ("c1", "Refunds take five days."))
 FABRICATED = says("It takes two days.", ("c1", "Refunds take two days."))
@@ -105,10 +105,22 @@ def result(effect: Effect, code: Code | None = None) -> Result:
     return Result(action="1-0", tool="create_refund", effect=effect, effect_key="k", failure=why)
 
 
+def judged(decision: Decision) -> Verdict:
+    call = refund()
+    action = ActionVerdict(
+        action="1-0",
+        tool=call.tool,
+        arguments=call.arguments,
+        decision=decision,
+        digest=digest("action"),
+    )
+    return Verdict(decision=decision, actions=(action,))
+
+
 async def test_the_closing_answer_tells_what_became_of_the_actions(world: World) -> None:
     step = Step(
         proposal=proposal(refund()),
-        verdict=Verdict(decision=Decision.REVIEW),
+        verdict=judged(Decision.REVIEW),
         results=(result(Effect.DID_NOT_HAPPEN, Code.APPROVAL_DENIED),),
     )
     case = make_case(proposal(statements=[CITED]), steps=(step,), step=2)
@@ -121,7 +133,7 @@ async def test_the_closing_answer_tells_what_became_of_the_actions(world: World)
 async def test_a_refusal_after_a_landed_action_still_tells_of_it(world: World) -> None:
     step = Step(
         proposal=proposal(refund()),
-        verdict=Verdict(decision=Decision.APPROVE),
+        verdict=judged(Decision.APPROVE),
         results=(result(Effect.LANDED),),
     )
     case = make_case(proposal(abstained=True), steps=(step,), step=2)
@@ -395,6 +407,7 @@ async def test_an_error_of_the_fact_capability_is_not_swallowed(world: World) ->
         raise ConnectionError("gone")
 
     case = make_case(proposal(refund()))
+    world.came_from(case)
     given = Input(event("proposal", "1", case), BUNDLE, NOW, case)
     with pytest.raises(ConnectionError):
         await decide(given, replace(world.capabilities, facts=broken))

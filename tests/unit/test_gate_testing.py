@@ -74,3 +74,11 @@ def test_what_was_read_before_counts() -> None:
         earlier=[page],
     )
     sent.is_automatic()
+
+
+def test_limits_count_what_was_done_before() -> None:
+    done = Earlier("create_refund", {"order_id": "A-1001", "amount_cents": 100})
+    other = Earlier("create_refund", {"order_id": "A-1002", "amount_cents": 100})
+    about: dict[str, Any] = {"user": "ann", "facts": {"order": ORDER}}
+    refund(5_000, before=[done] * 4 + [other] * 4, **about).is_automatic()
+    refund(5_000, before=[done] * 5, **about).is_refused("limit_exceeded")

@@ -6,6 +6,7 @@ at any time, twice, and by two workers that have both decided before either has 
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ from tests.unit.gate_world import proposal as gate_proposal
 
 from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute
 from interlock.contract_validator import stage as gate
+from interlock.contract_validator.ledger import Ledgers
 from interlock.generator import stage as generator
 from interlock.generator.models.port import ModelRequest, ModelResponse
 from interlock.runtime.decision import Decider
@@ -68,6 +70,11 @@ class WriteOnce:
     ) -> Event | None:
         return self.events.get(str(Subject("ev", event, tenant, request_id, step, tail)))
 
+    async def latest(self, event: str, tenant: str, request_id: str) -> Event | None:
+        wanted = f"ev.{event}.{tenant}.{request_id}."
+        found = [one for subject, one in self.events.items() if subject.startswith(wanted)]
+        return found[-1] if found else None
+
     def of(self, event: str) -> list[Event]:
         return [one for one in self.events.values() if one.subject.event == event]
 
@@ -97,7 +104,13 @@ class Join(RuleBasedStateMachine):
             return ()
 
         use_generator = generator.Capabilities(models=models, log=self.log)
-        use_gate = gate.Capabilities(facts=facts, sign=KEY.sign, log=self.log, reviews=reviews)
+        use_gate = gate.Capabilities(
+            facts=facts,
+            sign=KEY.sign,
+            log=self.log,
+            reviews=reviews,
+            standing=Ledgers(self.log).standing,
+        )
 
         async def generate(given: Input) -> Sequence[Draft]:
             return await generator.decide(given, use_generator)
@@ -116,6 +129,8 @@ class Join(RuleBasedStateMachine):
             route=ROUTE.model_copy(update={"output": "none"}),
         ).model_copy(update={"bundle": JOINED.digest})
         subject = Subject("ev", "proposal", "acme", REQUEST_ID, "1")
+        found = case.model_copy(update={"step": 0, "proposal": None})
+        self.log.commit([Event(replace(subject, event="context", step="0"), found, "C", "/r", NOW)])
         self.log.commit([Event(subject, case, "P1", "/generator", NOW)])
 
     def _decide(self, event: Event) -> Sequence[Event]:

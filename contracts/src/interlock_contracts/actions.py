@@ -12,6 +12,8 @@ from interlock_contracts.base import (
     JsonObject,
     Model,
     Name,
+    RequestId,
+    Score,
     Time,
     Token,
     is_absent,
@@ -119,6 +121,22 @@ class Reservation(Model):
     tool: Token
     effect_key: Token
     executor: Name
+
+
+class Spent(Model):
+    """One entry in the ledger of a rule: an action that counts until it did not happen.
+
+    Written with the action's approval, or with the question to a person about it. On its subject
+    the ledger stands where others have the request, and the entry's number as the step: of two
+    decisions that go by the same state of a ledger only one is stored.
+    """
+
+    ledger: Token
+    number: int = Field(ge=1)
+    request: RequestId
+    action: Token
+    tool: Token
+    amount: Score = 0.0
 
 
 class Effect(StrEnum):

@@ -46,6 +46,7 @@ class FailureCode(StrEnum):
     ARGUMENT_UNGROUNDED = "argument_ungrounded"
     FACT_UNAVAILABLE = "fact_unavailable"
     SEQUENCE_VIOLATION = "sequence_violation"
+    LIMIT_EXCEEDED = "limit_exceeded"
     GRANT_INVALID = "grant_invalid"
     GRANT_EXPIRED = "grant_expired"
     APPROVAL_DENIED = "approval_denied"
@@ -80,6 +81,7 @@ class FailureCode(StrEnum):
     EVENT_UNKNOWN = "event_unknown"
     VERSION_UNSUPPORTED = "version_unsupported"
     SUBJECT_INVALID = "subject_invalid"
+    CASE_ALTERED = "case_altered"
     OVERSIZE = "oversize"
     TEXT_INVALID = "text_invalid"
     DEADLINE_EXCEEDED = "deadline_exceeded"
@@ -139,6 +141,7 @@ MEANING: dict[FailureCode, str] = {
         "A fact the gate needs could not be fetched from its system of record."
     ),
     FailureCode.SEQUENCE_VIOLATION: "The tool was called out of the order its contract asks for.",
+    FailureCode.LIMIT_EXCEEDED: "A limit of the tool contract is used up for the time being.",
     FailureCode.GRANT_INVALID: "The grant's signature, tenant, tool or arguments do not hold.",
     FailureCode.GRANT_EXPIRED: "The grant came to the executor after its expiry.",
     FailureCode.APPROVAL_DENIED: "A person said no to the action.",
@@ -185,6 +188,9 @@ MEANING: dict[FailureCode, str] = {
     FailureCode.VERSION_UNSUPPORTED: "The event is of a version this installation does not read.",
     FailureCode.SUBJECT_INVALID: (
         "The subject is not cell, event, tenant, request and step, with a tail where one is due."
+    ),
+    FailureCode.CASE_ALTERED: (
+        "What a stage hands on as the case is not what the log says of the request."
     ),
     FailureCode.OVERSIZE: "The event, or a text or list in it, is larger than allowed.",
     FailureCode.TEXT_INVALID: "A text is blank, or holds characters that are not allowed in text.",

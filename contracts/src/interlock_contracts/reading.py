@@ -14,6 +14,7 @@ from interlock_contracts.actions import (
     Reservation,
     Result,
     Review,
+    Spent,
 )
 from interlock_contracts.activation import Activation, Evaluation
 from interlock_contracts.answer import DeadLetter, Retry
@@ -146,6 +147,9 @@ def _said_twice(address: Subject, data: Model) -> Iterator[tuple[str, str, str]]
             yield "number", str(data.number), address.step
         case Evaluation():
             yield "bundle", data.bundle.removeprefix("sha256:"), address.request_id
+        case Spent():
+            yield "ledger", data.ledger, address.request_id
+            yield "number", str(data.number), address.step
         case _:
             pass
     match data:

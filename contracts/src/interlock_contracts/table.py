@@ -15,6 +15,7 @@ from interlock_contracts.actions import (
     Reservation,
     Result,
     Review,
+    Spent,
 )
 from interlock_contracts.activation import Activation, Evaluation, ShadowVerdict
 from interlock_contracts.answer import Answer, DeadLetter, Discard, Retry
@@ -51,7 +52,8 @@ Tail = Literal["tool", "approver", "stage"]
 class EventSpec:
     """One row: an event, who may publish it, who consumes it, its model and its address.
 
-    `tail` says what the last token of its subject names, when it has six.
+    `tail` says what the last token of its subject names, when it has six. `shared`: its subject
+    is not of one request; whoever finds it taken has to decide again.
     """
 
     name: str
@@ -61,6 +63,7 @@ class EventSpec:
     consumers: tuple[Actor, ...]
     summary: str
     tail: Tail | None = None
+    shared: bool = False
 
     @property
     def type(self) -> str:
@@ -104,6 +107,10 @@ EVENTS: tuple[EventSpec, ...] = (
     EventSpec(
         "repair", 1, Case, (_A.CONTRACT_VALIDATOR,), (_A.GENERATOR,),
         "The violations, back to the generator; bounded.",
+    ),
+    EventSpec(
+        "spent", 1, Spent, (_A.CONTRACT_VALIDATOR,), (),
+        "An entry in the ledger of a limit or a sequence rule.", shared=True,
     ),
     EventSpec(
         "confirm", 1, Confirm, (_A.CONTRACT_VALIDATOR,), (_A.PRODUCER, _A.CONTRACT_VALIDATOR),

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from interlock_contracts.base import CleanText, JsonObject, Model, Token
 from interlock_contracts.routing import Risk
+from interlock_contracts.rules import Limit, Prerequisite
 from interlock_contracts.verdict import Origin
 
 EffectKind = Literal["read", "write", "external"]
@@ -69,6 +70,7 @@ class ToolSpec(Model):
     `records` are JSON pointers (`*` for any index or name) to what the tool returns as its own
     record, a whole value each; everything else it returns is content that others may have
     written. Without `records` all is record where `returns` is declared, and nothing otherwise.
+    `limits` and `after` are rules over what was done before, in other requests too.
     `recovery` says what is done when a call's outcome is unknown. `returns` is
     the JSON Schema of what the tool returns; policies may read a fact only as far as it is
     declared there.
@@ -89,6 +91,8 @@ class ToolSpec(Model):
     asked_by: tuple[CleanText, ...] = Field(default=(), exclude_if=_is_empty)
     records: tuple[CleanText, ...] | None = Field(default=None, exclude_if=_is_none)
     facts: tuple[FactSpec, ...] = ()
+    limits: tuple[Limit, ...] = Field(default=(), exclude_if=_is_empty)
+    after: tuple[Prerequisite, ...] = Field(default=(), exclude_if=_is_empty)
     summary: CleanText = ""
     timeout_ms: int = Field(default=10_000, gt=0)
 
@@ -111,6 +115,8 @@ def tool(
     asked_by: Sequence[str] = (),
     records: Sequence[str] | None = None,
     facts: Sequence[FactSpec] = (),
+    limits: Sequence[Limit] = (),
+    after: Sequence[Prerequisite | str] = (),
     returns: type[BaseModel] | None = None,
     summary: str = "",
     timeout_ms: int = 10_000,
@@ -119,7 +125,8 @@ def tool(
 
     `recovery` defaults to `operator` for writes (a person looks when an outcome is unknown)
     and to `idempotent` for reads. `returns` is a model of what the tool returns: needed where
-    policies judge by it as a fact.
+    policies judge by it as a fact. `limits` and `after` are made by the functions of
+    `interlock_contracts.rules`; a tool's name alone means that it must have run in this request.
     """
 
     def declare(arguments: ArgumentsT) -> ArgumentsT:
@@ -141,6 +148,8 @@ def tool(
                 asked_by=tuple(asked_by),
                 records=None if records is None else tuple(records),
                 facts=tuple(facts),
+                limits=tuple(limits),
+                after=tuple(Prerequisite(tool=p) if isinstance(p, str) else p for p in after),
                 returns=returns.model_json_schema(mode="serialization") if returns else None,
                 summary=summary,
                 timeout_ms=timeout_ms,

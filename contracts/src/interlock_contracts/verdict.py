@@ -1,6 +1,7 @@
 """What the contract-validator decided of a proposal."""
 
 from enum import StrEnum
+from typing import Literal
 
 from pydantic import Field
 
@@ -86,11 +87,35 @@ class PolicyDecision(Model):
     errors: tuple[CleanText, ...] = ()
 
 
+class Standing(Model):
+    """What a rule's ledger said when the gate asked: a recorded effect.
+
+    `head` is the number of the ledger's last entry (0: none). For a limit, `used` is how much of
+    it counts at the moment; for a prerequisite, `state` is what came of it: `none` (nothing in
+    time), `asked` (a person has not decided yet), `in_flight`, `landed`.
+    """
+
+    ledger: Token
+    rule: CleanText
+    head: int = Field(ge=0)
+    used: Score = 0.0
+    state: Literal["none", "asked", "in_flight", "landed"] = "none"
+
+
+class Spend(Model):
+    """The entry an action makes in a rule's ledger, together with its approval."""
+
+    ledger: Token
+    number: int = Field(ge=1)
+    amount: Score = 0.0
+
+
 class ActionVerdict(Model):
     """What was decided of one proposed tool call.
 
     `digest` binds tool, arguments, evidence and policy: a person who approves, approves it.
     `concerns` are the reasons why it is not automatic although nothing is wrong with it.
+    `spends` are its entries in the ledgers of rules, if it may run or a person is asked.
     """
 
     action: Token
@@ -101,17 +126,19 @@ class ActionVerdict(Model):
     provenance: tuple[Provenance, ...] = ()
     policy: PolicyDecision | None = None
     concerns: tuple[Violation, ...] = Field(default=(), exclude_if=_is_empty)
+    spends: tuple[Spend, ...] = Field(default=(), exclude_if=_is_empty)
 
 
 class Verdict(Model):
     """The gate's decision, with every violation found.
 
     `citation_coverage` is the share of statements with at least one valid citation, or None
-    where there is no answer.
+    where there is no answer. `standings` are what was read of the history beyond the request.
     """
 
     decision: Decision
     violations: tuple[Violation, ...] = ()
     actions: tuple[ActionVerdict, ...] = ()
     facts: tuple[Fact, ...] = ()
+    standings: tuple[Standing, ...] = Field(default=(), exclude_if=_is_empty)
     citation_coverage: Score | None = Field(default=None, ge=0, le=1)

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from interlock.bundles.fencing import unfenced
 from interlock.bundles.model import KINDS, Bundle, Intent, ModelCandidate
 from interlock.bundles.patterns import Pattern
+from interlock.bundles.rules import check_rules
 from interlock.bundles.source import Location, Source
 from interlock_contracts.tools import FactSpec, ToolSpec
 
@@ -29,6 +30,7 @@ def check(bundle: Bundle, source: Source) -> list[str]:
         *_privacy(bundle, source),
         *_models(bundle, source),
         *_tools(bundle),
+        *check_rules(bundle),
         *_prompts(bundle),
     ]
 

@@ -17,7 +17,7 @@ from interlock_contracts.table import STAGES, Actor
 
 if TYPE_CHECKING:
     from interlock.cli.operator import Desk
-    from interlock.contract_validator.gate import Fetch
+    from interlock.contract_validator.facts import Fetch
     from interlock.replay.log import MemoryLog
     from interlock.runtime.decision import Decider
     from interlock.runtime.settings import Settings

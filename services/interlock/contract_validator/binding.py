@@ -8,14 +8,14 @@ from typing import Any, Literal
 from interlock.bundles.model import Bundle
 from interlock.contract_validator.checks.text import shown
 from interlock.runtime.stage import Draft, Input
-from interlock_contracts.actions import Confirm, Grant, Notice, Review, effect_key
+from interlock_contracts.actions import Confirm, Grant, Notice, Review, Spent, effect_key
 from interlock_contracts.canonical import digest
 from interlock_contracts.case import Case
 from interlock_contracts.privacy import PersonalData, Values, findings_in, restore_json
 from interlock_contracts.request import Request
 from interlock_contracts.routing import Route
 from interlock_contracts.tools import ToolSpec
-from interlock_contracts.verdict import ActionVerdict, Fact
+from interlock_contracts.verdict import ActionVerdict, Fact, Spend
 
 Sign = Callable[[Grant], Grant]
 """Fills in `key_id` and `signature`."""
@@ -147,6 +147,19 @@ def ask_reviewer(
         expires_at=input.now + timedelta(seconds=bundle.limits.approval_ttl_s),
     )
     return Draft("review", action.action, review)
+
+
+def entry(case: Case, action: ActionVerdict, spend: Spend) -> Draft:
+    """What an action counts as in the ledger of a rule, until it did not happen."""
+    spent = Spent(
+        ledger=spend.ledger,
+        number=spend.number,
+        request=case.request.request_id,
+        action=action.action,
+        tool=action.tool,
+        amount=spend.amount,
+    )
+    return Draft("spent", str(spend.number), spent, ledger=spend.ledger)
 
 
 def notice(

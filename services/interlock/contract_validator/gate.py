@@ -1,16 +1,14 @@
 """The judgement of one proposal: every check, every violation, one verdict."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import jsonschema_rs
 
 from interlock.bundles.model import Bundle, OutputContract
 from interlock.contract_validator.binding import bind, token
 from interlock.contract_validator.checks.allowlist import check_tool
-from interlock.contract_validator.checks.arguments import check_arguments, compile_schemas, fits
+from interlock.contract_validator.checks.arguments import check_arguments, compile_schemas
 from interlock.contract_validator.checks.choice import concerns
 from interlock.contract_validator.checks.citations import (
     check_access,
@@ -27,30 +25,41 @@ from interlock.contract_validator.checks.output import (
 from interlock.contract_validator.checks.placeholders import check_call, check_statements
 from interlock.contract_validator.checks.provenance import check_origins, trace
 from interlock.contract_validator.checks.sources import Sources
-from interlock.contract_validator.checks.text import pointer, shown
+from interlock.contract_validator.checks.text import pointer
+from interlock.contract_validator.facts import Facts, Fetch, facts_of, missing_facts
 from interlock.contract_validator.policy import Policies
-from interlock_contracts.answer import FactReply
-from interlock_contracts.canonical import canonical_json
+from interlock.contract_validator.rules import (
+    Ask,
+    Ruled,
+    Rules,
+    check_rules,
+    nothing_before,
+    spends,
+)
+from interlock.runtime.errors import SlowDown
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureArea, FailureCode
 from interlock_contracts.proposal import Proposal, ToolCall
 from interlock_contracts.routing import Route
-from interlock_contracts.tools import FactSpec, ToolSpec
+from interlock_contracts.tools import ToolSpec
 from interlock_contracts.verdict import (
     ActionVerdict,
     Decision,
     Fact,
     PolicyDecision,
     Provenance,
+    Spend,
+    Standing,
     Verdict,
     Violation,
     violation,
 )
 
-Fetch = Callable[[str, str, str, dict[str, Any]], Awaitable[FactReply]]
-"""Asks a read-only tool: (tenant, request_id, tool, arguments)."""
-
-_NEVER_REPAIRED = {FailureCode.TOOL_NOT_ALLOWED, FailureCode.ROLE_NOT_ALLOWED}
+_NEVER_REPAIRED = {
+    FailureCode.TOOL_NOT_ALLOWED,
+    FailureCode.ROLE_NOT_ALLOWED,
+    FailureCode.LIMIT_EXCEEDED,
+}
 """With all of area safety_policy: a model is not asked to try again to get past these."""
 
 
@@ -61,11 +70,8 @@ class Gate:
         self.bundle = bundle
         self.policies = Policies(bundle)
         self.schemas = compile_schemas(bundle)
-        self.returns = {
-            name: jsonschema_rs.Draft202012Validator(tool.returns, offline=True)
-            for name, tool in bundle.tools.items()
-            if tool.returns is not None
-        }
+        self.facts = Facts(bundle, self.schemas)
+        self.rules = Rules(bundle)
         self._outputs = {
             name: (contract, compile_forbidden(contract))
             for name, contract in bundle.outputs.items()
@@ -75,12 +81,24 @@ class Gate:
         """The route's output contract, compiled; the strictest if the bundle lacks it."""
         return self._outputs.get(route.output, (OutputContract(), ()))
 
-    async def judge(self, case: Case, route: Route, proposal: Proposal, fetch: Fetch) -> Verdict:
-        """The verdict on `proposal`; what it says of facts is what `fetch` answered."""
+    async def judge(
+        self,
+        case: Case,
+        route: Route,
+        proposal: Proposal,
+        fetch: Fetch,
+        ask: Ask = nothing_before,
+    ) -> Verdict:
+        """The verdict on `proposal`, by what `fetch` answers of facts and `ask` of the history.
+
+        Raises:
+            SlowDown: nothing is wrong but that a prerequisite is still on its way.
+        """
         form = check_form(proposal)
         violations = form + check_access(case)
         actions: list[_Action] = []
         facts: tuple[Fact, ...] = ()
+        standings: tuple[Standing, ...] = ()
         coverage = None
         if proposal.calls and not form:
             if case.step >= route.budget.max_turns:
@@ -90,11 +108,14 @@ class Gate:
                 self._first_checks(index, call, case, route)
                 for index, call in enumerate(proposal.calls)
             ]
-            facts = await self._facts(case, actions, fetch)
+            sound = [(a.tool, a.call.arguments) for a in actions if a.tool and not a.violations]
+            facts = await self.facts.gather(case.request, sound, fetch)
+            ruled = self._ruled(case, actions, facts)
             sources = Sources(case, self.bundle.tools)
             for action in actions:
                 self._judge_action(action, case, route, facts, sources)
-                violations += action.violations
+            standings = await self._keep_rules(case, actions, ruled, ask)
+            violations += [one for action in actions for one in action.violations]
         elif not form and not proposal.abstained:
             # Statements beside calls are notes on the way: nobody is shown them.
             contract, forbidden = self.output(route)
@@ -113,6 +134,7 @@ class Gate:
                 for action in actions
             ),
             facts=facts,
+            standings=standings,
             citation_coverage=coverage,
         )
 
@@ -126,41 +148,40 @@ class Gate:
             found += check_arguments(index, call.tool, call.arguments, self.schemas)
         return action
 
-    async def _facts(
-        self, case: Case, actions: Sequence["_Action"], fetch: Fetch
-    ) -> tuple[Fact, ...]:
-        """The facts of all calls that are still in question, each fetched once, at a time."""
-        wanted: dict[bytes, tuple[FactSpec, dict[str, Any]]] = {}
+    def _ruled(
+        self, case: Case, actions: Sequence["_Action"], facts: Sequence[Fact]
+    ) -> list[Ruled]:
+        """The calls that rules apply to, as far as they are sound."""
+        found = []
         for action in actions:
-            if action.tool is None or action.violations:
+            tool, arguments = action.tool, action.call.arguments
+            if tool is None or action.violations or not self.rules.apply_to(tool):
                 continue
-            for spec in action.tool.facts:
-                asked = fact_arguments(spec, action.call.arguments)
-                if fits(self.schemas, spec.tool, asked):
-                    wanted[canonical_json([spec.name, spec.tool, asked])] = (spec, asked)
-        asking = {
-            canonical_json([spec.tool, asked]): (spec.tool, asked)
-            for spec, asked in wanted.values()
-        }
-        request = case.request
-        replies = await asyncio.gather(
-            *(
-                fetch(request.tenant, request.request_id, tool, asked)
-                for tool, asked in asking.values()
-            )
-        )
-        answered = dict(zip(asking, replies, strict=True))
-        return tuple(
-            self._fact(spec, asked, answered[canonical_json([spec.tool, asked])])
-            for spec, asked in wanted.values()
-        )
+            known = facts_of(tool, arguments, facts)
+            if missing_facts(tool, known):
+                continue  # told as such
+            ruled = self.rules.bind(action.index, tool, case, arguments, known)
+            if isinstance(ruled, Violation):
+                action.violations.append(ruled)
+            else:
+                found.append(ruled)
+        return found
 
-    def _fact(self, spec: FactSpec, asked: dict[str, Any], reply: FactReply) -> Fact:
-        value, error = reply.value, reply.error
-        shape = self.returns.get(spec.tool)
-        if error is None and shape is not None and not shape.is_valid(value):
-            value, error = None, "the reply does not have the shape its contract declares"
-        return Fact(name=spec.name, tool=spec.tool, arguments=asked, value=value, error=error)
+    async def _keep_rules(
+        self, case: Case, actions: Sequence["_Action"], calls: Sequence[Ruled], ask: Ask
+    ) -> tuple[Standing, ...]:
+        """Hold the calls against their rules; what was read of the history."""
+        if not calls:
+            return ()
+        standings = tuple(await asyncio.gather(*map(ask, self.rules.questions(calls))))
+        found, waiting = check_rules(calls, case.steps, standings)
+        if waiting and not any(action.violations for action in actions):
+            raise SlowDown(FailureCode.SEQUENCE_VIOLATION, found[0][1].message, WAIT_S)
+        for index, wrong in found:
+            actions[index].violations.append(wrong)
+        for index, entries in spends(calls, standings).items():
+            actions[index].spends = entries
+        return standings
 
     def _judge_action(
         self,
@@ -182,7 +203,7 @@ class Gate:
             return
         missing = [
             violation(FailureCode.FACT_UNAVAILABLE, pointer("calls", action.index), reason)
-            for reason in _missing(tool, known)
+            for reason in missing_facts(tool, known)
         ]
         action.violations += missing
         if not missing:
@@ -230,11 +251,15 @@ class Gate:
             provenance=action.provenance,
             policy=action.policy,
             concerns=action.concerns,
+            spends=() if whole else action.spends,
         )
         known = facts_of(tool, call.arguments, facts) if tool else ()
         bound = bind(case.request, self.bundle.digest, verdict, known)
         return verdict.model_copy(update={"digest": bound})
 
+
+WAIT_S = 0.25
+"""How soon a call whose prerequisite is on its way is looked at again."""
 
 _MOST_CONCERNS = 16
 """Concerns of one call that are told; one is enough to ask."""
@@ -254,6 +279,7 @@ class _Action:
     provenance: tuple[Provenance, ...] = ()
     policy: PolicyDecision | None = None
     concerns: tuple[Violation, ...] = ()
+    spends: tuple[Spend, ...] = ()
 
     @property
     def decision(self) -> Decision:
@@ -262,31 +288,6 @@ class _Action:
         if any(duty == "two_person" or duty.startswith("review:") for duty in duties):
             return Decision.REVIEW
         return Decision.CONFIRM if "confirm" in duties else Decision.APPROVE
-
-
-def fact_arguments(spec: FactSpec, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What a fact's tool is asked with; an argument the action does not have is left out."""
-    return {theirs: arguments[ours] for theirs, ours in spec.arguments.items() if ours in arguments}
-
-
-def facts_of(
-    tool: ToolSpec, arguments: Mapping[str, Any], facts: Sequence[Fact]
-) -> tuple[Fact, ...]:
-    """Of the recorded facts those that were fetched for this call."""
-    own = [(spec.name, spec.tool, fact_arguments(spec, arguments)) for spec in tool.facts]
-    return tuple(fact for fact in facts if (fact.name, fact.tool, fact.arguments) in own)
-
-
-def _missing(tool: ToolSpec, known: Sequence[Fact]) -> list[str]:
-    found = {fact.name: fact for fact in known}
-    reasons = []
-    for spec in tool.facts:
-        fact = found.get(spec.name)
-        if fact is None:
-            reasons.append(f"fact {spec.name}: cannot be asked for with these arguments")
-        elif fact.error is not None:
-            reasons.append(f"fact {spec.name}: {shown(fact.error, 300)}")
-    return reasons
 
 
 def _policy_violations(index: int, policy: PolicyDecision) -> list[Violation]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from math import inf
 
 from interlock.contract_validator.binding import Sign, approved
-from interlock.contract_validator.gate import Gate, facts_of
+from interlock.contract_validator.facts import facts_of
+from interlock.contract_validator.gate import Gate
 from interlock.contract_validator.personal import (
     digest_of,
     own_facts,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from interlock.bundles.model import Bundle
 from interlock.contract_validator.binding import bind
-from interlock.contract_validator.gate import facts_of
+from interlock.contract_validator.facts import facts_of
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Log
 from interlock_contracts.case import Case

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from interlock.bundles.model import Bundle
-from interlock.contract_validator.gate import Fetch
+from interlock.contract_validator.facts import Fetch
 from interlock.contract_validator.stage import prepared
 from interlock.runtime.bundles.live import LiveBundles
 from interlock.runtime.commit import Committer

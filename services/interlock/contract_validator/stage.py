@@ -5,8 +5,9 @@ expired. Of a proposal it makes the verdict and, in the
 same batch, what follows from it: grants, questions to people, a repair, or the answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from interlock.bundles.model import Prepared
 from interlock.contract_validator.answers import clean_answer, extracted, not_found, refused
@@ -15,9 +16,12 @@ from interlock.contract_validator.binding import (
     approved,
     ask_requester,
     ask_reviewer,
+    entry,
     notice,
 )
-from interlock.contract_validator.gate import Fetch, Gate, repairable
+from interlock.contract_validator.facts import Fetch
+from interlock.contract_validator.gate import Gate, repairable
+from interlock.contract_validator.ledger import LedgerLog
 from interlock.contract_validator.people import Reviews, decide_person, expire
 from interlock.contract_validator.personal import (
     concealed,
@@ -26,15 +30,17 @@ from interlock.contract_validator.personal import (
     revealed,
     values_of,
 )
+from interlock.contract_validator.record import check_record
+from interlock.contract_validator.rules import Question
 from interlock.runtime.errors import NeverRetry
-from interlock.runtime.stage import Draft, Input, Log
+from interlock.runtime.stage import Draft, Input
 from interlock_contracts.answer import Answer
 from interlock_contracts.case import Case, Step
 from interlock_contracts.failures import Failure, FailureCode, failure
 from interlock_contracts.privacy import Values, findings_in
 from interlock_contracts.proposal import Proposal
 from interlock_contracts.routing import Route
-from interlock_contracts.verdict import ActionVerdict, Decision, Verdict
+from interlock_contracts.verdict import ActionVerdict, Decision, Standing, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +48,17 @@ class Capabilities:
     """What the gate may use of the world.
 
     `facts` asks a read-only tool, `sign` fills in a grant's key and signature, `log` reads
-    single events, `reviews` lists all `reviewed` events of one action.
+    single events, `reviews` lists all `reviewed` events of one action, `standing` says what a
+    ledger of a tenant is worth at a moment. A pipe may `believe` cases that its log knows
+    nothing of.
     """
 
     facts: Fetch
     sign: Sign
-    log: Log
+    log: LedgerLog
     reviews: Reviews
+    standing: Callable[[str, Question, datetime], Awaitable[Standing]]
+    believe: bool = False
 
 
 prepared = Prepared(Gate)
@@ -80,9 +90,14 @@ async def _proposal(input: Input, gate: Gate, using: Capabilities) -> Sequence[D
         raise NeverRetry(FailureCode.EVENT_INVALID, "the case has no route, or no proposal")
     if input.event.subject.step != str(case.step):
         raise NeverRetry(FailureCode.EVENT_INVALID, "subject and case are at different steps")
+    await check_record(case, using.log, believe=using.believe)
+
+    async def ask(question: Question) -> Standing:
+        return await using.standing(case.request.tenant, question, input.now)
+
     values = await values_of(case, using.log)
     shown = revealed(case, values)
-    verdict = await gate.judge(shown, route, shown.proposal or proposal, using.facts)
+    verdict = await gate.judge(shown, route, shown.proposal or proposal, using.facts, ask)
     verdict = concealed(verdict, case, gate.bundle, proposal.calls, values)
     drafts = [Draft("verdict", str(case.step), case.model_copy(update={"verdict": verdict}))]
     match verdict.decision:
@@ -109,16 +124,20 @@ def _action(
     """What follows for one action of a proposal without violations."""
     bundle = input.bundle
     duties = action.policy.obligations if action.policy else ()
+    entries = [entry(case, action, spend) for spend in action.spends]
     if action.decision is Decision.APPROVE:
-        return [approved(input, case, action, sign, personal=personal_in(action, values))]
+        personal = personal_in(action, values)
+        return [approved(input, case, action, sign, personal=personal), *entries]
     if action.decision is Decision.CONFIRM:
-        return [ask_requester(input, case, action), notice(bundle, case, action, "confirm")]
+        asking = [ask_requester(input, case, action), notice(bundle, case, action, "confirm")]
+        return [*asking, *entries]
     facts = own_facts(bundle, action, verdict.facts, values)
     asked = [ask_requester(input, case, action)] if "confirm" in duties else []
     return [
         *asked,
         ask_reviewer(input, case, route, action, facts),
         notice(bundle, case, action, "review"),
+        *entries,
     ]
 
 

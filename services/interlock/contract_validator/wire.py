@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from pydantic import ValidationError
 
 from interlock.bundles.model import Bundle
+from interlock.contract_validator.ledger import Ledgers
 from interlock.contract_validator.shadow import Shadow
 from interlock.contract_validator.stage import Capabilities, decide, prepared
 from interlock.runtime.broker.topology import EXPIRY
@@ -61,7 +62,11 @@ async def wire(connection: Connection) -> Handle:
         return [message.event() async for message in connection.log.matching(pattern)]
 
     using = Capabilities(
-        facts=facts, sign=signing_key(settings).sign, log=connection.log, reviews=reviews
+        facts=facts,
+        sign=signing_key(settings).sign,
+        log=connection.log,
+        reviews=reviews,
+        standing=Ledgers(connection.log).standing,
     )
 
     async def load_test(bundle: Bundle) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from interlock.contract_validator import stage as validator
-from interlock.contract_validator.gate import Fetch
+from interlock.contract_validator.facts import Fetch
+from interlock.contract_validator.ledger import Ledgers
 from interlock.generator import stage as generator
 from interlock.generator.models.recording import FileRecordings
 from interlock.generator.models.routes import ModelRoutes, known_models
@@ -68,8 +69,14 @@ def _validator(log: MemoryLog, settings: Settings) -> tuple[Decide, list[str]]:
     else:
         key = SigningKey.generate()
         notes.append(f"no key in {settings.state}: grants are signed with one nobody trusts")
-    facts = read_only(settings, log)
-    using = validator.Capabilities(facts=facts, sign=key.sign, log=log, reviews=log.reviews)
+    using = validator.Capabilities(
+        facts=read_only(settings, log),
+        sign=key.sign,
+        log=log,
+        reviews=log.reviews,
+        standing=Ledgers(log).standing,
+        believe=True,
+    )
 
     async def decide(given: Input) -> Sequence[Draft]:
         return await validator.decide(given, using)

@@ -64,6 +64,15 @@ class MemoryLog:
             raise found[1].error
         return found[1]
 
+    async def latest(self, event: str, tenant: str, request_id: str) -> Event | None:
+        """The last event of this name and request, or None."""
+        found = [
+            entry
+            for key, (_, entry) in self._at.items()
+            if key[:3] == (event, tenant, request_id) and isinstance(entry, Event)
+        ]
+        return found[-1] if found else None
+
     def get(self, address: Subject) -> Event | None:
         """As `read`; None also for what cannot be read."""
         found = self._at.get(_key(address))

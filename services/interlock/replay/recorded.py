@@ -6,12 +6,14 @@ Where the record of each effect is: a search in the `context` event, a model's r
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from interlock.bundles.errors import BundleError, BundleRefused, BundleUnknown
 from interlock.bundles.model import Bundle
 from interlock.contract_validator import stage as validator
 from interlock.contract_validator.personal import values_of
+from interlock.contract_validator.rules import Question
 from interlock.generator import stage as generator
 from interlock.generator.models.port import Complete, ModelRequest, ModelResponse
 from interlock.generator.parse import MAX_OUTPUT_CHARS
@@ -32,6 +34,7 @@ from interlock_contracts.privacy import restore_model
 from interlock_contracts.request import Request
 from interlock_contracts.subjects import Subject
 from interlock_contracts.table import Actor
+from interlock_contracts.verdict import Standing
 
 
 class NotRecorded(NeverRetry):
@@ -172,7 +175,17 @@ def _gate(log: MemoryLog, about: Subject) -> validator.Capabilities:
         signed = {"key_id": found.data.key_id, "signature": found.data.signature}
         return grant.model_copy(update=signed)
 
-    return validator.Capabilities(facts=facts, sign=sign, log=log, reviews=log.reviews)
+    async def standing(tenant: str, question: Question, _: datetime) -> Standing:
+        found = await log.read("verdict", tenant, about.request_id, about.step)
+        verdict = found.case.verdict if found is not None else None
+        for one in verdict.standings if verdict is not None else ():
+            if (one.ledger, one.rule) == (question.ledger, question.rule):
+                return one
+        raise NotRecorded(f"no answer of the ledger {question.rule!r} is recorded")
+
+    return validator.Capabilities(
+        facts=facts, sign=sign, log=log, reviews=log.reviews, standing=standing
+    )
 
 
 def executor_stage(log: MemoryLog) -> Decide:

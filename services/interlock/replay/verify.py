@@ -150,6 +150,8 @@ class _Check:
                 return
         behind = ours[-1].subject if ours else event.subject
         for one, found in standing:
+            if found is None and one.spec.shared:
+                continue  # filed under its ledger; all it says stands in the verdict
             if found is None:
                 self._diverged(stage, one.subject, "", "nothing", "the event", behind)
             else:

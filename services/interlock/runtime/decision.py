@@ -58,7 +58,7 @@ class Decider:
             original = await self._original(event, event.data)
             event = replace(original, logged_at=event.logged_at, attempt=event.data.attempt)
         given = await self._resolve(event)
-        drafts = await self._drafts(given, now)
+        drafts, now = await self._drafts(given, now)
         bundle = event.bundle if given.known_case is None else given.known_case.bundle
         return [
             self.finish(
@@ -86,10 +86,11 @@ class Decider:
     ) -> Event:
         """A draft as an event: with its address, its deterministic id, its time."""
         where = draft.step if draft.tail is None else f"{draft.step}.{draft.tail}"
+        whose = about.request_id
+        if draft.ledger is not None:
+            whose, where = draft.ledger, f"{draft.ledger}.{where}"
         return Event(
-            subject=Subject(
-                self.cell, draft.event, about.tenant, about.request_id, draft.step, draft.tail
-            ),
+            subject=Subject(self.cell, draft.event, about.tenant, whose, draft.step, draft.tail),
             data=draft.data,
             id=event_id(cause, self.stage, draft.event, where),
             source=f"/{self.stage}",
@@ -100,8 +101,11 @@ class Decider:
             attempt=attempt,
         )
 
-    async def _drafts(self, given: Input, now: datetime) -> Sequence[Draft]:
-        """The stage's decision, or the closing answer if its deadline has passed."""
+    async def _drafts(self, given: Input, now: datetime) -> tuple[Sequence[Draft], datetime]:
+        """The stage's decision, or the closing answer if its deadline has passed; and when.
+
+        A stage that waits for something is asked again until then.
+        """
         case = given.known_case
         while True:
             if (
@@ -111,9 +115,9 @@ class Decider:
                 and given.event.subject.event in DEADLINED
                 and not any(step.results for step in case.steps)
             ):
-                return [self._too_late(case, case.deadline)]
+                return [self._too_late(case, case.deadline)], now
             try:
-                return await self._decide(given)
+                return await self._decide(given), now
             except SlowDown as slow:
                 delay = slow.delay or 1.0
                 await asyncio.sleep(delay)
@@ -129,6 +133,17 @@ class Decider:
             bundle=case.bundle,
         )
         return Draft("answer", str(case.attempt), answer)
+
+    async def contested(self, events: Sequence[Event]) -> bool:
+        """Whether a decision that was not stored met an entry of somebody else's, not its own.
+
+        It then has to be made again, by what the ledger says now.
+        """
+        own = [event.subject for event in events if not event.spec.shared]
+        if len(own) == len(events) or not own:
+            return False
+        at = own[0]
+        return await self._log.read(at.event, at.tenant, at.request_id, at.step, at.tail) is None
 
     async def _resolve(self, event: Event) -> Input:
         """Find the case and the bundle an event is about."""

@@ -32,6 +32,18 @@ class StoredMessage:
         self.headers = parse_header_lines(block.partition(b"\r\n")[2])
         self.logged_at = _TIME.validate_python(message["time"])
 
+    def spends(self) -> list[str]:
+        """Of a verdict, the subjects of the entries it made in ledgers."""
+        cell, event, tenant, *_ = self.subject.split(".")
+        if event != "verdict" or b'"spends"' not in self.body:
+            return []
+        case = self.event().case
+        return [
+            f"{cell}.spent.{tenant}.{spend.ledger}.{spend.number}"
+            for action in (case.verdict.actions if case.verdict else ())
+            for spend in action.spends
+        ]
+
     def event(self) -> Event:
         """The event; raises `InvalidEvent` if it is none."""
         return Event.decode(
@@ -59,13 +71,23 @@ class JetStreamLog:
         found = await self.fetch({"last_by_subj": str(address)})
         return None if found is None else found.event()
 
+    async def latest(self, event: str, tenant: str, request_id: str) -> Event | None:
+        """The last event of this name and request; raises `InvalidEvent` as `read` does."""
+        found = await self.fetch({"last_by_subj": f"{self.cell}.{event}.{tenant}.{request_id}.>"})
+        return None if found is None else found.event()
+
     async def at(self, sequence: int) -> StoredMessage | None:
         """The message with this stream sequence, or None."""
         return await self.fetch({"seq": sequence})
 
     async def of_request(self, request_id: str) -> list[StoredMessage]:
-        """Everything logged of one request, in order."""
-        return [message async for message in self.matching(f"{self.cell}.*.*.{request_id}.>")]
+        """Everything logged of one request, in order; its entries in the ledgers of rules too."""
+        found = [message async for message in self.matching(f"{self.cell}.*.*.{request_id}.>")]
+        for subject in [place for message in found for place in message.spends()]:
+            entry = await self.fetch({"last_by_subj": subject})
+            if entry is not None:
+                found.append(entry)
+        return sorted(found, key=lambda message: message.sequence)
 
     async def matching(self, subject: str) -> AsyncIterator[StoredMessage]:
         """Every message whose subject matches the filter, in order, one read each."""

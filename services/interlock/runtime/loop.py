@@ -1,5 +1,6 @@
 """The stage loop: one delivered message in, one decision committed, one acknowledgement out."""
 
+import asyncio
 import random
 import time
 from datetime import UTC, datetime
@@ -29,6 +30,9 @@ LONGEST_DELAY_S = 10.0
 
 HALT_S = 10.0
 """How long a stage stands still when dead letters exceed their cap, before it tries again."""
+
+MOST_CONTESTED = 64
+"""How often a decision is made again at once because somebody else's entry was first."""
 
 log = structlog.get_logger(__name__)
 
@@ -96,13 +100,27 @@ class StageLoop:
             telemetry.about(event),
             telemetry.stage_span(self._tracer, self.stage, name, event.traceparent) as span,
         ):
-            events = await self._decider.follow(event, datetime.now(UTC), span)
-            outcome = await self._committer.commit(events)
+            events, outcome = await self._commit_what_follows(event, span)
         if outcome is Committed.NEW:
             for made in events:
                 telemetry.count(telemetry.EVENTS_OUT, self.stage, made.subject.event)
         else:
             log.debug("already_committed", stage=self.stage, subject=message.subject)
+
+    async def _commit_what_follows(
+        self, event: Event, span: str | None
+    ) -> tuple[list[Event], Committed]:
+        """Decide and commit; again as often as others were faster to write the same ledger.
+
+        Each time one of them was stored, so all together get on.
+        """
+        for turn in range(MOST_CONTESTED):
+            events = await self._decider.follow(event, datetime.now(UTC), span)
+            outcome = await self._committer.commit(events)
+            if outcome is Committed.NEW or not await self._decider.contested(events):
+                return events, outcome
+            await asyncio.sleep(random.uniform(0, 0.005 * (turn + 1)))  # noqa: S311  # jitter
+        raise RetryLater(FailureCode.STAGE_FAILED, "others keep writing the same ledger")
 
     async def _later(
         self, message: Msg, delivery: Delivery, error: RetryLater, pull: PullConsumer

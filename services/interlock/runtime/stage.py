@@ -17,7 +17,8 @@ class Draft:
     """An event a stage wants committed; the runtime gives it its id, time and trace.
 
     `cause` is the id of the event it follows from, where that is not the one that triggered
-    the stage: a join must come out the same whichever arrival completes it.
+    the stage: a join must come out the same whichever arrival completes it. `ledger` stands in
+    the place of the request in the subject of an entry that several requests contend for.
     """
 
     event: str
@@ -25,6 +26,7 @@ class Draft:
     data: Model
     tail: str | None = None
     cause: str | None = None
+    ledger: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

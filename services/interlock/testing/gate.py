@@ -9,7 +9,9 @@ from typing import Any
 from interlock.bundles.compile import compile_bundle
 from interlock.bundles.model import Bundle
 from interlock.contract_validator.binding import token
+from interlock.contract_validator.facts import Fetch
 from interlock.contract_validator.gate import Gate
+from interlock.contract_validator.rules import Question, Ruled
 from interlock_contracts.actions import Effect, Result, effect_key
 from interlock_contracts.answer import FactReply
 from interlock_contracts.canonical import digest_bytes
@@ -18,7 +20,7 @@ from interlock_contracts.proposal import Citation, ModelRecord, Proposal, Statem
 from interlock_contracts.request import Principal, Request, Turn
 from interlock_contracts.retrieval import Chunk, Context, RetrievalOutcome, Trust
 from interlock_contracts.routing import Route
-from interlock_contracts.verdict import Decision, Verdict
+from interlock_contracts.verdict import Decision, Standing, Verdict
 
 _REQUEST_ID = "01JD0000000000000000000000"
 _MODEL = ModelRecord(
@@ -28,7 +30,7 @@ _MODEL = ModelRecord(
 
 @dataclass(frozen=True, slots=True)
 class Earlier:
-    """A call that was made and returned before the one that is tested."""
+    """A call that was made before the one that is tested, and landed."""
 
     tool: str
     arguments: dict[str, Any]
@@ -125,13 +127,15 @@ class BundleGate:
         trusted: Sequence[str] = (),
         untrusted: Sequence[str] = (),
         earlier: Sequence[Earlier] = (),
+        before: Sequence[Earlier] = (),
     ) -> Outcome:
         """Judge calls, or statements with their citations (handle, quote).
 
         `intent` defaults to the first that has all the tools. `facts` are values by the name
         the contract gives the fact; one that is missing is unavailable. `history` is what the
         user said before; `trusted` and `untrusted` are retrieved texts, handles c1, c2, … in
-        that order; `earlier` are calls of this request that have returned.
+        that order; `earlier` are calls of this request that have returned, and `before` calls of
+        the same user in other requests, just now: limits count both.
         """
         wanted = Proposal(
             calls=tuple(ToolCall(tool=name, arguments=given) for name, given in calls),
@@ -166,7 +170,7 @@ class BundleGate:
                 ),
             ),
         )
-        return asyncio.run(self._judge(given, route, wanted, facts or {}, earlier))
+        return asyncio.run(self._judge(given, route, wanted, facts or {}, earlier, before))
 
     async def _judge(
         self,
@@ -175,6 +179,7 @@ class BundleGate:
         wanted: Proposal,
         facts: Mapping[str, Any],
         earlier: Sequence[Earlier],
+        before: Sequence[Earlier],
     ) -> Outcome:
         async def fetch(
             _tenant: str, _request: str, tool: str, _arguments: dict[str, Any]
@@ -190,14 +195,37 @@ class BundleGate:
 
         steps: tuple[Step, ...] = ()
         for number, done in enumerate(earlier, 1):
-            before = Proposal(
-                calls=(ToolCall(tool=done.tool, arguments=done.arguments),), model=_MODEL
-            )
+            call = ToolCall(tool=done.tool, arguments=done.arguments)
+            proposed = Proposal(calls=(call,), model=_MODEL)
             now = case.model_copy(update={"steps": steps})
-            verdict = await self._gate.judge(now, route, before, fetch)
-            steps = (*steps, _step(before, verdict, number, done))
+            verdict = await self._gate.judge(now, route, proposed, fetch)
+            steps = (*steps, _step(proposed, verdict, number, done))
         last = case.model_copy(update={"steps": steps, "proposal": wanted})
-        return Outcome(await self._gate.judge(last, route, wanted, fetch))
+        entries = await self._entries(case, [*before, *earlier], fetch)
+
+        async def ask(question: Question) -> Standing:
+            mine = [amount for ledger, amount in entries if ledger == question.ledger]
+            return Standing(
+                ledger=question.ledger,
+                rule=question.rule,
+                head=len(mine),
+                used=sum(mine) if question.sums else float(len(mine)),
+                state="landed" if mine else "none",
+            )
+
+        return Outcome(await self._gate.judge(last, route, wanted, fetch, ask))
+
+    async def _entries(
+        self, case: Case, done: Sequence[Earlier], fetch: Fetch
+    ) -> list[tuple[str, float]]:
+        """What these calls left in the ledgers of rules."""
+        entries: list[tuple[str, float]] = []
+        for one in done:
+            tool = self.bundle.tools[one.tool]
+            facts = await self._gate.facts.gather(case.request, [(tool, one.arguments)], fetch)
+            ruled = self._gate.rules.bind(0, tool, case, one.arguments, facts)
+            entries += ruled.entries.items() if isinstance(ruled, Ruled) else ()
+        return entries
 
     def _route(self, intent: str | None, tools: Sequence[str]) -> Route:
         """The way of the named intent, or of the first that has all the tools."""
