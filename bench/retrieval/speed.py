@@ -16,10 +16,11 @@ from bench.retrieval.datasets import SOURCE, TENANTS, synthetic, synthetic_queri
 from interlock.bundles.model import Bundle, KnowledgeSource
 from interlock.retriever.documents import Passage
 from interlock.retriever.embedded import EmbeddedIndex
+from interlock.retriever.entries import entries
 from interlock.retriever.index import DENSE, Entry, Index, Query, half
 from interlock.retriever.keywords import query_weights, terms
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.service import embedded_searcher, entries
+from interlock.retriever.service import embedded_searcher
 from interlock.retriever.stage import decide
 from interlock.runtime.embedding import load_wordllama
 from interlock.runtime.stage import Input

@@ -18,7 +18,7 @@ from interlock_contracts.schema import (
     schemas,
 )
 from interlock_contracts.subjects import parse_subject
-from interlock_contracts.table import EVENTS, Actor, consumed_by, published_by
+from interlock_contracts.table import EVENTS, Actor, published_by, received_by
 
 
 def test_what_is_committed_is_what_the_table_gives() -> None:
@@ -86,7 +86,7 @@ def test_asyncapi_has_a_channel_per_event_and_an_operation_per_right() -> None:
     document = asyncapi()
     assert set(document["channels"]) == {spec.name for spec in EVENTS} | {"fact", "fact-reply"}
     wanted = {f"{actor}-send-{spec.name}" for actor in Actor for spec in published_by(actor)}
-    wanted |= {f"{actor}-receive-{spec.name}" for actor in Actor for spec in consumed_by(actor)}
+    wanted |= {f"{actor}-receive-{spec.name}" for actor in Actor for spec in received_by(actor)}
     wanted |= {"contract-validator-send-fact", "tool-executor-receive-fact"}
     assert set(document["operations"]) == wanted
 

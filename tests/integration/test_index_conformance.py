@@ -314,6 +314,23 @@ async def test_a_reader_needs_all_scopes(opened: Opened) -> None:
 
 
 @engines
+async def test_only_what_is_valid_at_the_time_is_found(opened: Opened) -> None:
+    """From its first moment on, before its last; who names no time finds everything."""
+    stored = [entry(name) for name in "abc"]
+    ends = replace(stored[1].passage, valid_until=1_000)
+    begins = replace(stored[2].passage, valid_from=1_000)
+    dated = [stored[0], replace(stored[1], passage=ends), replace(stored[2], passage=begins)]
+    async with opened() as index:
+        await index.upsert(dated)
+        for at, names in ((999, "ab"), (1_000, "ac"), (None, "abc")):
+            legs = await index.search(
+                replace(query("refund"), at=at), tenant="acme", scopes=(), sources=SOURCES, limit=9
+            )
+            for leg in legs:
+                assert ids(leg) == [f"acme/help/{name}#1" for name in names]
+
+
+@engines
 async def test_fetched_passages_are_what_was_stored(opened: Opened) -> None:
     stored = [entry("a", scopes=("staff",)), entry("b", tenant="globex"), entry("c")]
     names = [one.passage.chunk_id for one in stored]

@@ -70,6 +70,10 @@ FORBIDDEN_PUBLISHES = [
     ("producer-acme", "ev.reviewed.acme.{rid}.1-0.boss"),
     ("producer-acme", "ev.answer.acme.{rid}.1"),
     ("producer-acme", "ev.request.acme.{rid}"),
+    ("producer-acme", "ev.document.acme.{rid}.1-0"),
+    ("retriever", "ev.document.acme.{rid}.1-0"),
+    ("ingest-acme", "ev.document.globex.{rid}.1-0"),
+    ("ingest-acme", "ev.request.acme.{rid}.0"),
     ("reviewer-acme", "ev.reviewed.globex.{rid}.1-0.boss"),
     ("reviewer-acme", "ev.confirmed.acme.{rid}.1-0"),
     ("operator", "ev.approved.acme.{rid}.1-0.create_refund"),
@@ -107,6 +111,7 @@ ALLOWED_PUBLISHES = [
     ("producer-acme", "ev.request.acme.{rid}.0"),
     ("producer-globex", "ev.confirmed.globex.{rid}.1-0"),
     ("reviewer-acme", "ev.reviewed.acme.{rid}.1-0.boss"),
+    ("ingest-acme", "ev.document.acme.{rid}.1-0"),
     ("operator", "ev.retry.acme.{rid}.1.generator"),
     ("operator", "ev.discard.acme.{rid}.1.generator"),
 ]

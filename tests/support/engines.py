@@ -7,7 +7,7 @@ adapters; what a real server does with the same requests is not shown by it.
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -100,12 +100,17 @@ class Engines:
 def _matches(wanted: Mapping[str, Json], metadata: Mapping[str, Json]) -> bool:
     for field, condition in wanted.items():
         ((operator, value),) = condition.items()
-        if operator == "$and":
-            raise AssertionError(operator)
-        allowed = [value] if operator == "$eq" else value
-        if metadata[field] not in allowed:
+        if not _OPERATORS[operator](metadata[field], value):
             return False
     return True
+
+
+_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
+    "$eq": lambda own, value: bool(own == value),
+    "$in": lambda own, value: own in value,
+    "$lte": lambda own, value: bool(own <= value),
+    "$gt": lambda own, value: bool(own > value),
+}
 
 
 def _holds(query: Json, key: str, row: Json) -> bool:
@@ -116,6 +121,9 @@ def _holds(query: Json, key: str, row: Json) -> bool:
             return all(row.get(field) == value for field, value in about.items())
         case "terms":
             return all(row.get(field) in values for field, values in about.items())
+        case "range":
+            ((field, limits),) = about.items()
+            return all(_OPERATORS[f"${name}"](row[field], limit) for name, limit in limits.items())
         case "ids":
             return key in about["values"]
         case "exists":

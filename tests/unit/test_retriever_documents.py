@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from interlock.bundles.model import Bundle, KnowledgeSource
 from interlock.retriever.documents import (
-    MAX_CHARS,
+    DEFAULT_CHUNKER,
     Document,
     Passage,
     cut,
@@ -48,7 +48,7 @@ def test_documents_of_every_tenant_with_front_matter(tmp_path: Path) -> None:
     text = "---\ntitle: Returns\nurl: https://x.example/r\nscopes: [vip]\n---\nThirty days.\n"
     write(tmp_path, "acme/help/returns.md", text)
     write(tmp_path, "globex/help/deep/returns.md", "# Coming back\nTen days.")
-    write(tmp_path, "globex/help/notes.txt", "not Markdown")
+    write(tmp_path, "globex/help/picture.png", "no text")
     write(tmp_path, "initech/other/returns.md", "not of this source")
     source = HELP.model_copy(update={"scopes": ("staff",)})
     acme, globex = load_documents(bundle(help=source), tmp_path)
@@ -56,7 +56,7 @@ def test_documents_of_every_tenant_with_front_matter(tmp_path: Path) -> None:
     assert (acme.title, acme.url, acme.tenant) == ("Returns", "https://x.example/r", "acme")
     assert acme.scopes == ("staff", "vip")
     assert acme.text == "Thirty days.\n"
-    assert acme.version == digest_bytes(text.encode())
+    assert acme.trust is Trust.TRUSTED
     assert (globex.document_id, globex.title) == ("globex/help/deep/returns", "Coming back")
     assert globex.scopes == ("staff",)
 
@@ -68,7 +68,7 @@ def test_documents_of_every_tenant_with_front_matter(tmp_path: Path) -> None:
         ("---\ntitle: 7\n---\nx", "title: Input should be a valid string"),
         ("---\nowner: me\n---\nx", "owner: Extra inputs"),
         ("---\nscopes: [not a token]\n---\nx", "scopes.0: String should match"),
-        ("---\n- a list\n---\nx", "valid dictionary"),
+        ("---\n- a list\n---\nx", "front matter: Input should be a valid"),
         ("a bell \x07", "U\\+0007"),
     ],
 )
@@ -81,7 +81,7 @@ def test_a_bad_document_is_one_clear_error(tmp_path: Path, text: str, reason: st
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     write(tmp_path, "acme/help/bad.md", "")
     (tmp_path / "knowledge/acme/help/bad.md").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"bad\.md: .*utf-8"):
+    with pytest.raises(UserError, match=r"bad\.md: not utf-16: byte 2"):
         load_documents(bundle(help=HELP), tmp_path)
 
 
@@ -175,6 +175,8 @@ def test_passages_are_verbatim_and_nothing_is_lost(text: str) -> None:
     for one in found:
         assert one.text in text
         assert one.digest == digest_bytes(one.text.encode())
-        assert len(one.text) <= 2 * MAX_CHARS
-    kept = {word for one in found for word in one.text.split() if len(word) < MAX_CHARS}
-    assert {word for word in text.split() if len(word) < MAX_CHARS} <= kept
+        assert len(one.text) <= 2 * DEFAULT_CHUNKER.max_chars
+    kept = {
+        word for one in found for word in one.text.split() if len(word) < DEFAULT_CHUNKER.max_chars
+    }
+    assert {word for word in text.split() if len(word) < DEFAULT_CHUNKER.max_chars} <= kept

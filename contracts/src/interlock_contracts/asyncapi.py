@@ -9,8 +9,8 @@ from interlock_contracts.table import (
     FACT_SUBJECT,
     Actor,
     EventSpec,
-    consumed_by,
     published_by,
+    received_by,
 )
 
 _SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
@@ -18,8 +18,8 @@ _SCHEMA_FORMAT = "application/schema+json;version=draft-2020-12"
 _PARAMETERS = {
     "cell": f"The cell: `{LIVE_CELL}` for live traffic; a replay has its own.",
     "tenant": "The tenant the request belongs to.",
-    "request_id": "The ULID of the request.",
-    "step": "What of the request this is about: a number, an action or an effect key.",
+    "request_id": "The ULID of the request; of a document its key.",
+    "step": "What of it this is about: a number, an action, an effect key, a version.",
     "tool": "The name of the tool.",
     "approver": "Who decided.",
     "stage": "The stage the dead letter comes from.",
@@ -92,7 +92,7 @@ def _headers(spec: EventSpec) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": properties,
-        "required": [] if spec.owner is Actor.PRODUCER else needed,
+        "required": [] if spec.owner in (Actor.PRODUCER, Actor.INGEST) else needed,
     }
 
 
@@ -107,7 +107,7 @@ def _operations() -> dict[str, Any]:
             "messages": [{"$ref": f"#/channels/{spec.name}/messages/{spec.name}"}],
         }
         for actor in Actor
-        for verb, specs in (("send", published_by(actor)), ("receive", consumed_by(actor)))
+        for verb, specs in (("send", published_by(actor)), ("receive", received_by(actor)))
         for spec in specs
     }
 

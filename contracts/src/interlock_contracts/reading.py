@@ -20,6 +20,7 @@ from interlock_contracts.activation import Activation, Evaluation
 from interlock_contracts.answer import DeadLetter, Retry
 from interlock_contracts.base import MAX_EVENT_BYTES, MAX_REQUEST_BYTES, TEXT_INVALID, Model
 from interlock_contracts.case import Case
+from interlock_contracts.documents import DocumentEvent
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.subjects import Subject, as_token
 from interlock_contracts.table import EVENT, EventSpec
@@ -150,6 +151,9 @@ def _said_twice(address: Subject, data: Model) -> Iterator[tuple[str, str, str]]
         case Spent():
             yield "ledger", data.ledger, address.request_id
             yield "number", str(data.number), address.step
+        case DocumentEvent():
+            yield "document", data.key, address.request_id
+            yield "version", data.step, address.step
         case _:
             pass
     match data:

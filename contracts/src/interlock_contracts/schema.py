@@ -71,7 +71,7 @@ def events_page() -> str:
             f"[`{spec.name}`](../contracts/schemas/{spec.name}.json)",
             spec.summary,
             ", ".join(spec.publishers),
-            ", ".join(spec.consumers) or "–",
+            ", ".join((*spec.consumers, *spec.followers)) or "–",
             f"`{address(spec)}`",
             f"`{spec.type}`",
         )

@@ -22,6 +22,7 @@ from interlock_contracts.answer import Answer, DeadLetter, Discard, Retry
 from interlock_contracts.base import Model
 from interlock_contracts.case import Case
 from interlock_contracts.custody import Custody
+from interlock_contracts.documents import DOCUMENT, DocumentEvent
 from interlock_contracts.request import Request
 
 
@@ -37,6 +38,7 @@ class Actor(StrEnum):
     PRODUCER = "producer"
     REVIEWER = "reviewer"
     OPERATOR = "operator"
+    INGEST = "ingest"
 
 
 SERVICES = tuple(Actor)[:6]
@@ -53,7 +55,8 @@ class EventSpec:
     """One row: an event, who may publish it, who consumes it, its model and its address.
 
     `tail` says what the last token of its subject names, when it has six. `shared`: its subject
-    is not of one request; whoever finds it taken has to decide again.
+    is not of one request; whoever finds it taken has to decide again. Followers read all of
+    an event, every replica for itself; consumers share it among their replicas.
     """
 
     name: str
@@ -64,6 +67,7 @@ class EventSpec:
     summary: str
     tail: Tail | None = None
     shared: bool = False
+    followers: tuple[Actor, ...] = ()
 
     @property
     def type(self) -> str:
@@ -177,6 +181,10 @@ EVENTS: tuple[EventSpec, ...] = (
         "custody", 1, Custody, (_A.OPERATOR,), (),
         "What was done to the record itself: erased, expired, held, released, exported.",
     ),
+    EventSpec(
+        DOCUMENT, 1, DocumentEvent, (_A.INGEST,), (), followers=(_A.RETRIEVER,),
+        summary="A version of a document, a part of a long one, or its removal.",
+    ),
 )  # fmt: skip
 
 EVENT: dict[str, EventSpec] = {spec.name: spec for spec in EVENTS}
@@ -211,3 +219,8 @@ def consumed_by(actor: Actor) -> tuple[EventSpec, ...]:
     if actor is Actor.AUDIT_SINK:
         return EVENTS
     return tuple(spec for spec in EVENTS if actor in spec.consumers)
+
+
+def received_by(actor: Actor) -> tuple[EventSpec, ...]:
+    """The events this actor reads, as a consumer or as a follower."""
+    return consumed_by(actor) + tuple(spec for spec in EVENTS if actor in spec.followers)

@@ -99,6 +99,8 @@ def _regex(source: Source, at: Location, pattern: str) -> Iterator[str]:
 
 def _sources(bundle: Bundle, source: Source) -> Iterator[str]:
     for name, knowledge in bundle.sources.items():
+        if knowledge.path is None:
+            continue
         path = PurePosixPath(knowledge.path)
         if path.is_absolute() or ".." in path.parts or path.parts.count("{tenant}") != 1:
             message = "give a folder below the bundle's own, with one part {tenant} in it"

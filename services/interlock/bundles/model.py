@@ -7,6 +7,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
 from pydantic import Field, StringConstraints
 
+from interlock.bundles.chunkers import ChunkerSpec
 from interlock_contracts.base import CleanText, Digest, Model, Token
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Trust
@@ -73,14 +74,16 @@ class RouterSpec(Model):
 class KnowledgeSource(Model):
     """Where knowledge comes from and who may read it.
 
-    `path` is a folder of documents below the bundle. A reader needs all of `scopes`. Of a
-    `governed` source the policies decide, too: one must permit the action `read:<source>`.
+    `path` is a folder of documents below the bundle's; a source without one has only those on
+    the log. A reader needs all of `scopes`. Of a `governed` source the policies decide, too: one
+    must permit the action `read:<source>`. `chunker` is how the documents are cut.
     """
 
-    path: CleanText
+    path: CleanText | None = Field(default=None, exclude_if=_is_none)
     scopes: tuple[Token, ...] = ()
     trust: Trust = Trust.UNTRUSTED
     governed: bool = Field(default=False, exclude_if=_is_empty)
+    chunker: ChunkerSpec | None = Field(default=None, discriminator="by", exclude_if=_is_none)
 
 
 class RetrievalSpec(Model):

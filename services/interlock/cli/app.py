@@ -13,8 +13,11 @@ from interlock.cli.commands import (
     doctor,
     evals,
     events,
+    index,
+    ingest,
     prompt,
     replay,
+    retrieve,
     review,
     run,
     stage,
@@ -52,6 +55,8 @@ app.command()(run.serve)
 app.command()(ask.ask)
 app.command()(events.events)
 app.command()(prompt.prompt)
+app.command()(ingest.ingest)
+app.command()(retrieve.retrieve)
 app.command()(stage.stage)
 app.command()(replay.replay)
 app.command()(doctor.doctor)
@@ -59,6 +64,7 @@ for more in (activation, stored):
     bundle.app.add_typer(more.app)
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(evals.app, name="eval")
+app.add_typer(index.app, name="index")
 app.add_typer(review.app, name="review")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(audit.app, name="audit")

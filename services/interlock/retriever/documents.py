@@ -1,64 +1,52 @@
-"""Documents: Markdown files with front matter, cut into passages with stable ids.
+"""Documents as they are indexed, and the passages they are cut into.
 
-A bundle's source says where its documents lie and who may read them:
-`path: knowledge/{tenant}/public_help` (relative to the bundle's folder) takes every `*.md`
-below `knowledge/<tenant>/public_help`, for each tenant that has the folder. A document may
-start with front matter between two lines `---` (YAML: `title`, `url`, `scopes`).
+They come from two places. A bundle's source may name a folder: `path: knowledge/{tenant}/help`
+(relative to the bundle's) takes every file of a known format below `knowledge/<tenant>/help`,
+for each tenant that has the folder. And the log has documents (`corpus`), which go before a
+folder's of the same id.
 """
 
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 
-import yaml
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
+from interlock.bundles.chunkers import ByHeadings
 from interlock.bundles.model import Bundle, KnowledgeSource
+from interlock.retriever.chunking import VERSION, chunker_of
 from interlock.runtime.errors import UserError
+from interlock.sdk.formats import SUFFIXES, Parsed, Unreadable, read_file
+from interlock_contracts import documents as logged
 from interlock_contracts.base import CleanText, Model, Name, Token
-from interlock_contracts.canonical import digest_bytes
+from interlock_contracts.canonical import digest, digest_bytes
 from interlock_contracts.retrieval import Trust
 from interlock_contracts.subjects import TOKEN
 
-MAX_CHARS = 1_200
-"""A passage is cut before it grows longer than this."""
+DEFAULT_CHUNKER = ByHeadings()
 
-MIN_CHARS = 200
-"""A passage shorter than this goes on over the next heading."""
-
-CHUNKER = f"headings-1/{MIN_CHARS}-{MAX_CHARS}"
-"""Part of the identity of an index: change it whenever the same text is cut differently."""
-
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t]*#*\s*\Z")
-_FENCE = re.compile(r" {0,3}(```|~~~)")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n")
-
-
-class FrontMatter(Model):
-    """What a document says of itself. A reader needs all of `scopes`, and the source's."""
-
-    title: CleanText = ""
-    url: CleanText | None = None
-    scopes: tuple[Token, ...] = ()
+BEGINNING, END = 0, 2**62
+"""From when until when a document without limits is valid, in microseconds since 1970."""
 
 
 class Document(Model):
-    """One document. `version` is the digest of the file's bytes; `scopes` are sorted.
+    """One document. `version` is the digest of all that is said of it; `scopes` are sorted.
 
-    The id leaves room for the eleven characters that make it a passage's.
+    It is found from `valid_from` on and before `valid_until`, in microseconds since 1970.
     """
 
-    document_id: Name = Field(max_length=117)
+    document_id: Name = Field(max_length=logged.MAX_DOCUMENT_ID_CHARS)
     version: str
     tenant: Token
     source: Token
     trust: Trust
-    scopes: tuple[Token, ...] = Field(max_length=64)
+    scopes: tuple[Token, ...] = Field(max_length=128)
     title: CleanText
     url: CleanText | None
     text: CleanText
+    valid_from: int = BEGINNING
+    valid_until: int = END
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +69,8 @@ class Passage:
     url: str | None
     heading: str
     text: str
+    valid_from: int = BEGINNING
+    valid_until: int = END
 
     @property
     def searchable(self) -> str:
@@ -89,30 +79,71 @@ class Passage:
         return "\n".join((*above, self.text))
 
 
-def load_passages(bundle: Bundle, root: Path) -> list[Passage]:
-    """Every passage of every document of the bundle's sources, in a fixed order.
+PASSAGE_FIELDS = tuple(one.name for one in fields(Passage))
 
-    `root` is the bundle's folder. Raises `UserError` for a source without a folder, and for a
-    document that cannot be read.
+
+def microseconds(moment: datetime) -> int:
+    """A moment as the engines compare it: microseconds since 1970."""
+    return round(moment.timestamp() * 1_000_000)
+
+
+def indexed(about: logged.Document, version: str, text: str, source: KnowledgeSource) -> Document:
+    """A document as its source has it: no more trusted, and read by no more people."""
+    start, end = about.valid_from, about.valid_until
+    trusted = source.trust is Trust.TRUSTED and about.trust is not Trust.UNTRUSTED
+    return Document(
+        document_id=about.document_id,
+        version=version,
+        tenant=about.tenant,
+        source=about.source,
+        trust=Trust.TRUSTED if trusted else Trust.UNTRUSTED,
+        scopes=tuple(sorted({*source.scopes, *about.scopes})),
+        title=about.title or about.name.rpartition("/")[2],
+        url=about.url,
+        text=text,
+        valid_from=microseconds(start) if start else BEGINNING,
+        valid_until=microseconds(end) if end else END,
+    )
+
+
+def load_passages(bundle: Bundle, root: Path) -> list[Passage]:
+    """Every passage of every document in the folders of the bundle's sources, in a fixed order.
+
+    `root` is the bundle's folder. Raises `UserError` for a source whose folder is missing, and
+    for a document that cannot be read.
     """
-    return [passage for document in load_documents(bundle, root) for passage in cut(document)]
+    return list(passages_of(load_documents(bundle, root), bundle.sources))
+
+
+def passages_of(
+    documents: Iterable[Document], sources: Mapping[str, KnowledgeSource]
+) -> Iterator[Passage]:
+    """The passages of documents, each cut as its source says."""
+    for document in documents:
+        yield from cut(document, sources[document.source])
 
 
 def load_documents(bundle: Bundle, root: Path) -> list[Document]:
-    """Every document of the bundle's sources, ordered by id; raises `UserError`."""
+    """Every document in the folders of the bundle's sources, ordered by id; raises `UserError`."""
     found: dict[str, Document] = {}
     for name, source in sorted(bundle.sources.items()):
         for tenant, folder in _folders(name, source, root):
-            for path in sorted(folder.rglob("*.md")):
-                document_id = f"{tenant}/{name}/{path.relative_to(folder).with_suffix('')}"
+            for path in sorted(folder.rglob("*")):
+                if path.suffix.lower() not in SUFFIXES or not path.is_file():
+                    continue
                 if not path.resolve().is_relative_to(folder.resolve()):
                     raise UserError(f"{path}: leads out of the folder of source {name!r}")
-                found[document_id] = _read(path, document_id, tenant, name, source)
+                for document in _read(path, folder, tenant, name, source):
+                    if document.document_id in found:
+                        raise UserError(f"{path}: there is another {document.document_id!r}")
+                    found[document.document_id] = document
     return [found[document_id] for document_id in sorted(found)]
 
 
 def _folders(name: str, source: KnowledgeSource, root: Path) -> Iterator[tuple[str, Path]]:
     """The folder of each tenant that has one."""
+    if source.path is None:
+        return
     pattern = PurePosixPath(source.path)
     parts = pattern.parts
     if parts.count("{tenant}") != 1 or pattern.is_absolute() or ".." in parts:
@@ -133,60 +164,51 @@ def _folders(name: str, source: KnowledgeSource, root: Path) -> Iterator[tuple[s
 
 
 def _read(
-    path: Path, document_id: str, tenant: str, name: str, source: KnowledgeSource
-) -> Document:
-    data = path.read_bytes()
+    path: Path, folder: Path, tenant: str, name: str, source: KnowledgeSource
+) -> Iterator[Document]:
+    inner = path.relative_to(folder).with_suffix("").as_posix()
     try:
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
-        front, body = _split(text)
-        return Document(
-            document_id=document_id,
-            version=digest_bytes(data),
-            tenant=tenant,
-            source=name,
-            trust=source.trust,
-            scopes=tuple(sorted({*source.scopes, *front.scopes})),
-            title=front.title or _first_heading(body) or path.stem,
-            url=front.url,
-            text=body,
-        )
+        for one in read_file(path):
+            yield _document(one, tenant, name, inner, source)
+    except Unreadable as error:
+        raise UserError(f"{path}: {error}") from None
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, detail["loc"]))
         raise UserError(f"{path}: {where}: {detail['msg']}") from None
-    except (ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
 
 
-def _split(text: str) -> tuple[FrontMatter, str]:
-    found = _FRONT_MATTER.match(text)
-    if found is None:
-        return FrontMatter(), text
-    fields = yaml.safe_load(found.group(1)) or {}
-    # YAML knows lists, not tuples: what is strict elsewhere may be converted here.
-    return _FRONT.validate_python(fields, strict=False), text[found.end() :]
+def _document(
+    parsed: Parsed | Unreadable, tenant: str, name: str, inner: str, source: KnowledgeSource
+) -> Document:
+    if isinstance(parsed, Unreadable):
+        raise parsed
+    said = {key: getattr(parsed.about, key) for key in type(parsed.about).model_fields}
+    about = logged.Document(tenant=tenant, source=name, name=parsed.name or inner, **said)
+    return indexed(about, logged.document_digest(about, parsed.text), parsed.text, source)
 
 
-_FRONT: TypeAdapter[FrontMatter] = TypeAdapter(FrontMatter)
+def chunker_identity(source: KnowledgeSource) -> str:
+    """What the passages of a document depend on beside the document itself."""
+    spec = source.chunker or DEFAULT_CHUNKER
+    return digest(
+        {
+            "version": VERSION,
+            "chunker": spec.model_dump(mode="json"),
+            "scopes": sorted(source.scopes),
+            "trust": source.trust.value,
+        }
+    )
 
 
-def _first_heading(body: str) -> str:
-    for line in body.splitlines():
-        found = _HEADING.match(line)
-        if found:
-            return found.group(2)
-    return ""
+def cut(document: Document, source: KnowledgeSource | None = None) -> Iterator[Passage]:
+    """Cut a document into passages as its source says, or by the default chunker.
 
-
-def cut(document: Document) -> Iterator[Passage]:
-    """Cut a document into passages of about `MAX_CHARS` characters at most.
-
-    A heading starts a new passage unless the one before is still shorter than `MIN_CHARS`.
-    Too long a section is cut between paragraphs, too long a paragraph between sentences. A
-    text that a document repeats word for word is one passage. A heading stays with its text.
+    A text that a document repeats word for word is one passage.
     """
+    chunker = chunker_of((source and source.chunker) or DEFAULT_CHUNKER)
     seen: set[str] = set()
-    for start, end, heading in _spans(document.text):
+    for start, end, heading in chunker(document.text):
         text = document.text[start:end].strip()
         if not text or text in seen:
             continue
@@ -205,58 +227,6 @@ def cut(document: Document) -> Iterator[Passage]:
             url=document.url,
             heading=heading,
             text=text,
+            valid_from=document.valid_from,
+            valid_until=document.valid_until,
         )
-
-
-def _spans(text: str) -> Iterator[tuple[int, int, str]]:
-    """The passages as (start, end, headings above the start)."""
-    start, end, heading, has_body = 0, 0, "", False
-    path: dict[int, str] = {}
-    for block_start, block_end, level, title in _blocks(text):
-        if level and has_body and end - start >= MIN_CHARS:
-            yield start, end, heading
-            start, end, has_body = block_start, block_start, False
-        if level:
-            path = {depth: above for depth, above in path.items() if depth < level}
-            path[level] = title
-        for piece_start, piece_end in _pieces(text, block_start, block_end):
-            if has_body and piece_end - start > MAX_CHARS:
-                yield start, end, heading
-                start, has_body = piece_start, False
-            if not has_body:
-                heading = " › ".join(path.values())
-            has_body = has_body or not level
-            end = piece_end
-    if text[start:end].strip():
-        yield start, end, heading
-
-
-def _blocks(text: str) -> Iterator[tuple[int, int, int, str]]:
-    """Headings and paragraphs (a fenced block counts as one): (start, end, level, title)."""
-    start = position = 0
-    fence = ""
-    for line in text.splitlines(keepends=True):
-        mark = _FENCE.match(line)
-        heading = None if fence else _HEADING.match(line)
-        if heading or (not fence and not line.strip()):
-            if text[start:position].strip():
-                yield start, position, 0, ""
-            start = position
-            if heading:
-                start += len(line)
-                yield position, start, len(heading.group(1)), heading.group(2)
-        elif mark:
-            fence = "" if fence == mark.group(1) else fence or mark.group(1)
-        position += len(line)
-    if text[start:].strip():
-        yield start, len(text), 0, ""
-
-
-def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """A block whole, or where it is too long, cut after a sentence (or, at worst, anywhere)."""
-    while end - start > MAX_CHARS:
-        stops = [m.end() for m in _SENTENCE_END.finditer(text, start + 1, start + MAX_CHARS)]
-        stop = stops[-1] if stops else start + MAX_CHARS
-        yield start, stop
-        start = stop
-    yield start, end

@@ -8,6 +8,7 @@ for postings; the texts stay on disk.
 import json
 import mmap
 import os
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -43,8 +44,8 @@ READERS = 64
 DECODED = 16_384
 """So many passages are kept as objects: about 30 MB."""
 
-Partition = tuple[str, tuple[str, ...], int, int]
-"""Source and scopes of rows `start` to `stop` of a tenant's block."""
+Partition = tuple[str, tuple[str, ...], int, int, int, int]
+"""Source, scopes and validity (from, until) of rows `start` to `stop` of a tenant's block."""
 
 
 class EmbeddedIndex:
@@ -61,6 +62,7 @@ class EmbeddedIndex:
         self._names: list[str] = []
         self._rows: dict[str, int] = {}
         self._readers: OrderedDict[tuple[object, ...], Reader] = OrderedDict()
+        self._moments: dict[str, list[int]] = {}
 
     @classmethod
     def create(cls, folder: Path, identity: str, dimension: int) -> "EmbeddedIndex":
@@ -83,8 +85,7 @@ class EmbeddedIndex:
                 parts[name] = arrays[name][start : taken[name]]
             index._blocks[tenant["name"]] = (Block(**parts), taken["dense"] - len(parts["dense"]))
             index._partitions[tenant["name"]] = [
-                (source, tuple(scopes), start, stop)
-                for source, scopes, start, stop in tenant["partitions"]
+                (source, tuple(scopes), *rest) for source, scopes, *rest in tenant["partitions"]
             ]
         index._name(contents["chunk_ids"])
         index._passages = _Lines(folder / PASSAGES, _load(folder / f"{OFFSETS}.npy"))
@@ -96,6 +97,10 @@ class EmbeddedIndex:
 
     async def upsert(self, entries: Sequence[Entry]) -> None:
         """Take passages in; `RuntimeError` once the index is one that was opened."""
+        self.take(entries)
+
+    def take(self, entries: Sequence[Entry]) -> None:
+        """`upsert` without waiting: there is nothing to wait for."""
         if self._entries is None:
             raise RuntimeError("an index that was opened is only read: build another beside it")
         self._entries |= {one.passage.chunk_id: one for one in entries}
@@ -107,6 +112,7 @@ class EmbeddedIndex:
             return
         ordered = sorted(self._entries.values(), key=_place)
         self._readers.clear()
+        self._moments.clear()
         self._partitions = {}
         self._passages = [one.passage for one in ordered]
         self._name([one.chunk_id for one in self._passages])
@@ -159,7 +165,7 @@ class EmbeddedIndex:
         near: list[tuple[int, float]] = []
         block, first = self._blocks.get(tenant, (None, 0))
         if block is not None:
-            reader = self._reader(tenant, frozenset(scopes), frozenset(sources))
+            reader = self._reader(tenant, frozenset(scopes), frozenset(sources), query.at)
             if query.keyword and reader.ranges:
                 words = block.keyword(query.keyword, reader, limit)
             if query.dense is not None and query.dense.any():
@@ -170,16 +176,27 @@ class EmbeddedIndex:
             for leg, found in ((KEYWORD, words), (DENSE, near))
         )
 
-    def _reader(self, tenant: str, scopes: frozenset[str], sources: frozenset[str]) -> Reader:
-        """The rows this reader may read: of these sources, and no scope that is not held."""
-        key = (tenant, scopes, sources)
+    def _reader(
+        self, tenant: str, scopes: frozenset[str], sources: frozenset[str], at: int | None
+    ) -> Reader:
+        """The rows this reader may read: of these sources, no scope that is not held, valid then.
+
+        Between two moments at which some validity begins or ends the rows are the same ones.
+        """
+        moments = self._moments.get(tenant)
+        if moments is None:
+            limits = {limit for one in self._partitions.get(tenant, ()) for limit in one[2:4]}
+            moments = self._moments[tenant] = sorted(limits)
+        key = (tenant, scopes, sources, None if at is None else bisect_right(moments, at))
         found = self._readers.get(key)
         if found is None:
             found = self._readers[key] = Reader.of(
                 [
                     (start, stop)
-                    for source, needed, start, stop in self._partitions.get(tenant, ())
-                    if source in sources and scopes.issuperset(needed)
+                    for source, needed, since, until, start, stop in self._partitions[tenant]
+                    if source in sources
+                    and scopes.issuperset(needed)
+                    and (at is None or since <= at < until)
                 ]
             )
             if len(self._readers) > READERS:
@@ -229,8 +246,8 @@ class EmbeddedIndex:
         own = [one for one in self._partitions.get(tenant, ()) if one[0] in sources]
         readable = (one for one in own if set(one[1]).issubset(scopes))
         return Coverage(
-            indexed=sum(stop - start for _, _, start, stop in own),
-            readable=sum(stop - start for _, _, start, stop in readable),
+            indexed=sum(stop - start for *_, start, stop in own),
+            readable=sum(stop - start for *_, start, stop in readable),
         )
 
 
@@ -254,17 +271,18 @@ class _Lines(Sequence[Passage]):
         return passage(json.loads(self._data[self._offsets[row] : self._offsets[row + 1]]))
 
 
-def _place(entry: Entry) -> tuple[str, str, tuple[str, ...], str]:
+def _place(entry: Entry) -> tuple[str, str, tuple[str, ...], int, int, str]:
     one = entry.passage
-    return one.tenant, one.source, tuple(one.scopes), one.chunk_id
+    scopes = tuple(one.scopes)
+    return one.tenant, one.source, scopes, one.valid_from, one.valid_until, one.chunk_id
 
 
 def _partitions(rows: Sequence[Entry]) -> Iterator[Partition]:
-    """Runs of the same source and scopes."""
+    """Runs of the same source, scopes and validity."""
     stop = 0
-    for (source, scopes), own in groupby(rows, key=lambda one: _place(one)[1:3]):
+    for shared, own in groupby(rows, key=lambda one: _place(one)[1:5]):
         start, stop = stop, stop + sum(1 for _ in own)
-        yield source, scopes, start, stop
+        yield *shared, start, stop
 
 
 def _block(rows: Sequence[Entry], dimension: int) -> Block:

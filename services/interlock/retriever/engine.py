@@ -1,8 +1,9 @@
 """What backends on a server have in common: who asks, made one filter, and checked again.
 
-An engine here stores one record per passage: `chunk_id`, `tenant`, `source`, `audience`, the
-passage as JSON (`body`), and two vectors. `audience` is the set of scopes as one word, so that
-"holds all of its scopes" is "its audience is one of these", which every engine can filter by.
+An engine here stores one record per passage: `chunk_id`, `tenant`, `source`, `audience`, from
+when until when it is valid, the passage as JSON (`body`), and two vectors. `audience` is the set
+of scopes as one word, so that "holds all of its scopes" is "its audience is one of these", which
+every engine can filter by.
 The audiences there are were told when the index was opened, or seen when it was filled: one that
 is not known is found by nobody.
 """
@@ -10,7 +11,7 @@ is not known is found by nobody.
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,16 @@ Scored = Iterable[tuple[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who asks. `audiences` are those of the index that the reader belongs to, in order."""
+    """Who asks. `audiences` are those of the index that the reader belongs to, in order.
+
+    With `at` (microseconds since 1970) only what is valid at that moment is wanted.
+    """
 
     tenant: str
     scopes: frozenset[str]
     sources: tuple[str, ...]
     audiences: tuple[str, ...]
+    at: int | None = None
 
     def allows(self, one: Passage) -> bool:
         """The same rule, for what the engine returned."""
@@ -72,6 +77,8 @@ def record(entry: Entry) -> dict[str, Any]:
         "tenant": one.tenant,
         "source": one.source,
         "audience": audience(one.scopes),
+        "valid_from": one.valid_from,
+        "valid_until": one.valid_until,
         "body": json.dumps(payload(one), ensure_ascii=False),
     }
 
@@ -127,7 +134,7 @@ class ServerIndex(ABC):
         limit: int,
     ) -> tuple[Ranking, ...]:
         """Both legs."""
-        access = self._access(tenant, scopes, sources)
+        access = replace(self._access(tenant, scopes, sources), at=query.at)
         words: Scored = ()
         near: Scored = ()
         if query.keyword and access.audiences:

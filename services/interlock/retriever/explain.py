@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from interlock.retriever.documents import Passage
+from interlock.retriever.documents import BEGINNING, END, Passage
 from interlock.retriever.index import DENSE, KEYWORD
 from interlock.retriever.keywords import terms
 from interlock.retriever.search import Search, SearchRequest, SearchResult
@@ -52,7 +53,7 @@ async def explain(
 ) -> Explanation:
     """Search as asked, and say where the document fell out.
 
-    `indexed` are the passages the index was made of (`load_passages`): the index itself names
+    `indexed` are the passages the index was made of (`all_passages`): the index itself names
     no passage that may not be read. The answer is for whoever runs the installation, since it
     says so of such a document, too.
     """
@@ -87,10 +88,30 @@ def _unreadable(
             RetrievalOutcome.FILTERED_OUT,
             f"its source {here[0].source!r} is not among the route's: {', '.join(request.sources)}",
         )
-    if not any(_may_read(request, one) for one in routed):
+    held = [one for one in routed if set(one.scopes).issubset(request.scopes)]
+    if not held:
         needed = sorted(set(routed[0].scopes).difference(request.scopes))
         return RetrievalOutcome.FILTERED_OUT, f"scopes not held: {', '.join(needed)}"
+    if not any(_is_valid(request, one) for one in held):
+        return RetrievalOutcome.FILTERED_OUT, f"not valid at that time: {_validity(held[0])}"
     return None
+
+
+def _is_valid(request: SearchRequest, one: Passage) -> bool:
+    return request.at is None or one.valid_from <= request.at < one.valid_until
+
+
+def _validity(one: Passage) -> str:
+    """From when and until when, in words."""
+    words = [
+        f"{word} {datetime.fromtimestamp(limit / 1_000_000, UTC).isoformat()}"
+        for word, limit, open_ in (
+            ("from", one.valid_from, BEGINNING),
+            ("until", one.valid_until, END),
+        )
+        if limit != open_
+    ]
+    return " ".join(words)
 
 
 def _may_read(request: SearchRequest, one: Passage) -> bool:
@@ -98,6 +119,7 @@ def _may_read(request: SearchRequest, one: Passage) -> bool:
         one.tenant == request.tenant
         and one.source in request.sources
         and set(one.scopes).issubset(request.scopes)
+        and _is_valid(request, one)
     )
 
 

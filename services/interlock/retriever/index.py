@@ -6,20 +6,21 @@ only read; changed documents make another index beside it.
 """
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever import keywords
-from interlock.retriever.documents import CHUNKER, Passage
+from interlock.retriever import chunking, keywords
+from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import ordered, rounded
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Ranking
 
-LAYOUT = 7
+LAYOUT = 8
 """Part of the identity of an index: what is stored, and where."""
 
 KEYWORD, DENSE = "keyword", "dense"
@@ -46,12 +47,14 @@ class Query:
     """What is looked for, in every form an engine may want it; a leg without a form is empty.
 
     `keyword` are weights that hold the terms' idf already (over what this reader may read): an
-    engine multiplies them with the passages' own and adds up, no more.
+    engine multiplies them with the passages' own and adds up, no more. Only what is valid `at`
+    this moment (microseconds since 1970) is found; None asks for nothing.
     """
 
     text: str
     dense: NDArray[np.float32] | None
     keyword: Mapping[int, float]
+    at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +152,19 @@ def ranking(leg: str, scored: Iterable[tuple[str, float]], limit: int | None = N
 
 
 def index_identity(embedder: str, passages: Iterable[Passage]) -> str:
-    """The identity of an index: how it was made, and of what."""
-    content = sorted(digest(payload(passage)) for passage in passages)
+    """The identity of an index: how it was made, and of what.
+
+    How its documents were cut is in the passages: other cuts are other passages.
+    """
+    content = hashlib.sha256()
+    for line in sorted(json.dumps(astuple(one), ensure_ascii=False) for one in passages):
+        content.update(hashlib.sha256(line.encode()).digest())
     return digest(
         {
             "layout": LAYOUT,
             "embedder": embedder,
-            "chunker": CHUNKER,
+            "chunker": chunking.VERSION,
             "keywords": [keywords.TOKENIZER, keywords.K1, keywords.B],
-            "content": content,
+            "content": content.hexdigest(),
         }
     )

@@ -74,6 +74,7 @@ class LuceneIndex(ServerIndex):
             filtered = {field: {"type": "keyword"} for field in ("tenant", "source", "audience")}
             mapping = {
                 **filtered,
+                **{field: {"type": "long"} for field in ("valid_from", "valid_until")},
                 "body": {"type": "keyword", "index": False, "doc_values": False},
                 KEYWORD: {"type": "rank_features"},
                 DENSE: flavour.field(dimension),
@@ -140,8 +141,12 @@ class LuceneIndex(ServerIndex):
 
 def _filter(access: Access) -> list[dict[str, Any]]:
     """What may be read."""
-    return [
+    readable: list[dict[str, Any]] = [
         {"term": {"tenant": access.tenant}},
         {"terms": {"source": list(access.sources)}},
         {"terms": {"audience": list(access.audiences)}},
     ]
+    if access.at is not None:
+        readable.append({"range": {"valid_from": {"lte": access.at}}})
+        readable.append({"range": {"valid_until": {"gt": access.at}}})
+    return readable

@@ -51,6 +51,8 @@ class MilvusIndex(ServerIndex):
         schema.add_field("chunk_id", types.VARCHAR, is_primary=True, max_length=512)
         for field, most in (("tenant", 64), ("source", 64), ("audience", 8_192)):
             schema.add_field(field, types.VARCHAR, max_length=most)
+        for field in ("valid_from", "valid_until"):
+            schema.add_field(field, types.INT64)
         schema.add_field("body", types.VARCHAR, max_length=MAX_BODY)
         schema.add_field(DENSE, types.FLOAT_VECTOR, dim=dimension)
         schema.add_field(KEYWORD, types.SPARSE_FLOAT_VECTOR)
@@ -112,8 +114,11 @@ class MilvusIndex(ServerIndex):
 
 def _filter(access: Access) -> str:
     """What may be read, as Milvus spells it: JSON strings are its strings, too."""
-    return (
+    readable = (
         f"tenant == {json.dumps(access.tenant)} "
         f"and source in {json.dumps(list(access.sources))} "
         f"and audience in {json.dumps(list(access.audiences))}"
     )
+    if access.at is None:
+        return readable
+    return f"{readable} and valid_from <= {access.at} and valid_until > {access.at}"

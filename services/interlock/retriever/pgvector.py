@@ -52,6 +52,12 @@ CREATE INDEX IF NOT EXISTS {name}_of ON {name}_postings (passage);
 # What may be read; $1 tenant, $2 sources, $3 scopes held: a passage needs all of its own.
 _READABLE = "p.tenant = $1 AND p.source = ANY($2::text[]) AND p.scopes <@ $3::text[]"
 
+# What is valid at a moment; without one everything.
+_VALID = (
+    "({at}::bigint IS NULL OR ((p.body->>'valid_from')::bigint <= {at}::bigint "
+    "AND (p.body->>'valid_until')::bigint > {at}::bigint))"
+)
+
 # Rounded before it is ordered: sums that are equal but for the last bits are ordered by id.
 _KEYWORD = """
 SELECT p.chunk_id, s.score FROM (
@@ -60,15 +66,15 @@ SELECT p.chunk_id, s.score FROM (
     JOIN {name}_postings t ON t.tenant = $1 AND t.term = q.term
     GROUP BY t.passage
 ) s JOIN {name} p ON p.id = s.passage
-WHERE {readable}
+WHERE {readable} AND {valid}
 ORDER BY s.score DESC, p.chunk_id LIMIT $6
-"""
+""".replace("{valid}", _VALID.format(at="$7"))
 
 _DENSE = """
 SELECT p.chunk_id, -(p.dense <#> $4::text::vector) AS score FROM {name} p
-WHERE {readable} AND p.dense IS NOT NULL
+WHERE {readable} AND {valid} AND p.dense IS NOT NULL
 ORDER BY score DESC, p.chunk_id LIMIT $5
-"""
+""".replace("{valid}", _VALID.format(at="$6"))
 
 
 class PgVectorIndex:
@@ -142,10 +148,12 @@ class PgVectorIndex:
         async with self._pool.acquire() as connection:
             if query.keyword:
                 terms, weights = list(query.keyword), list(query.keyword.values())
-                words = await connection.fetch(self._sql(_KEYWORD), *who, terms, weights, limit)
+                words = await connection.fetch(
+                    self._sql(_KEYWORD), *who, terms, weights, limit, query.at
+                )
             if query.dense is not None and query.dense.any():
                 vector = _vector(query.dense.tolist())
-                near = await connection.fetch(self._sql(_DENSE), *who, vector, limit)
+                near = await connection.fetch(self._sql(_DENSE), *who, vector, limit, query.at)
         return ranking(KEYWORD, _pairs(words)), ranking(DENSE, _pairs(near))
 
     async def fetch(

@@ -105,8 +105,11 @@ def _sparse(weights: Any) -> dict[str, Any]:
 
 def _filter(access: Access) -> dict[str, Any]:
     """What may be read."""
-    return {
+    readable: dict[str, Any] = {
         "tenant": {"$eq": access.tenant},
         "source": {"$in": list(access.sources)},
         "audience": {"$in": list(access.audiences)},
     }
+    if access.at is not None:
+        readable |= {"valid_from": {"$lte": access.at}, "valid_until": {"$gt": access.at}}
+    return readable

@@ -78,7 +78,7 @@ class QdrantIndex:
         limit: int,
     ) -> tuple[Ranking, ...]:
         """Both legs in one round trip, exactly: no approximate search."""
-        readable = _filter(tenant, sources, scopes)
+        readable = _filter(tenant, sources, scopes, at=query.at)
         legs: dict[str, list[float] | models.SparseVector] = {}
         if query.keyword:
             legs[KEYWORD] = _sparse(query.keyword)
@@ -175,6 +175,7 @@ def _filter(
     sources: Collection[str],
     scopes: Collection[str] | None,
     points: Collection[int] | None = None,
+    at: int | None = None,
 ) -> models.Filter:
     """What may be read: of this tenant, of these sources, no scope that is not held.
 
@@ -185,6 +186,9 @@ def _filter(
         is_(key="tenant", match=models.MatchValue(value=tenant)),
         is_(key="source", match=models.MatchAny(any=sorted(sources))),
     ]
+    if at is not None:
+        must.append(is_(key="valid_from", range=models.Range(lte=at)))
+        must.append(is_(key="valid_until", range=models.Range(gt=at)))
     if points is not None:
         must.append(models.HasIdCondition(has_id=list(points)))
     if scopes is None:

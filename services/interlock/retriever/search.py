@@ -13,7 +13,8 @@ from interlock_contracts.retrieval import Chunk, Context, Dropped, Ranking, Retr
 class SearchRequest:
     """One search. `scopes` and `sources` are sorted; who may read what has no default.
 
-    `turns` is what the user said before, for whoever rewrites the query.
+    `turns` is what the user said before, for whoever rewrites the query. Only what is valid `at`
+    this moment (microseconds since 1970) is found; None asks for nothing.
     """
 
     query: str
@@ -22,6 +23,7 @@ class SearchRequest:
     sources: tuple[str, ...]
     spec: RetrievalSpec
     turns: tuple[str, ...] = ()
+    at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -259,7 +259,7 @@ class Searcher:
     async def _legs(self, trail: Trail, query: Query) -> tuple[Ranking, ...]:
         request = trail.request
         return await self._index.search(
-            query,
+            replace(query, at=request.at),
             tenant=request.tenant,
             scopes=request.scopes,
             sources=request.sources,

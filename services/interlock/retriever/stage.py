@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Collection, Sequence
 
 from interlock.bundles.reading import forbidden_sources
+from interlock.retriever.documents import microseconds
 from interlock.retriever.keywords import terms
 from interlock.retriever.search import Search, SearchRequest, SearchResult
 from interlock.runtime.errors import NeverRetry
@@ -46,6 +47,7 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
             sources=tuple(sorted(named - withheld)),
             spec=input.bundle.retrieval_of(case.route.intent),
             turns=_said_before(case.request),
+            at=microseconds(input.now),
         )
         context = to_context(request, await using.search(request), withheld)
     else:

@@ -89,9 +89,9 @@ class JetStreamLog:
                 found.append(entry)
         return sorted(found, key=lambda message: message.sequence)
 
-    async def matching(self, subject: str) -> AsyncIterator[StoredMessage]:
-        """Every message whose subject matches the filter, in order, one read each."""
-        sequence = 1
+    async def matching(self, subject: str, *, after: int = 0) -> AsyncIterator[StoredMessage]:
+        """Every later message whose subject matches the filter, in order, one read each."""
+        sequence = after + 1
         while (found := await self.fetch({"seq": sequence, "next_by_subj": subject})) is not None:
             yield found
             sequence = found.sequence + 1

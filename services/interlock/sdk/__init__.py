@@ -1,9 +1,14 @@
-"""What other teams write against: submitting requests, and running tools."""
+"""What other teams write against: submitting requests, bringing documents, running tools."""
 
+from interlock.sdk.documents import Change, DocumentContended, DocumentRejected, Documents, Written
 from interlock.sdk.executor import Reconciled, ToolContext, ToolError, ToolExecutor
 from interlock.sdk.producer import NoAnswer, Producer, RequestConflict, RequestRejected
 
 __all__ = [
+    "Change",
+    "DocumentContended",
+    "DocumentRejected",
+    "Documents",
     "NoAnswer",
     "Producer",
     "Reconciled",
@@ -12,4 +17,5 @@ __all__ = [
     "ToolContext",
     "ToolError",
     "ToolExecutor",
+    "Written",
 ]

@@ -82,7 +82,9 @@ def _hand_out(root: Path, vault: Path, tenants: tuple[str, ...]) -> dict[str, li
     from interlock.runtime.broker.permissions import ERASER, PROVISIONER, REPLAY
     from interlock.runtime.keys import BUNDLES, signing_key_path, trusted_keys_path
 
-    users = [f"{actor}-{tenant}" for tenant in tenants for actor in ("producer", "reviewer")]
+    users = [
+        f"{actor}-{tenant}" for tenant in tenants for actor in ("producer", "reviewer", "ingest")
+    ]
     held = {name: [f"credentials/{name}.nk"] for name in (PROVISIONER, ERASER, *SERVICES)}
     held[CLIENTS] = [f"credentials/{name}.nk" for name in (*users, Actor.OPERATOR.value, REPLAY)]
     held[Actor.CONTRACT_VALIDATOR].append(str(signing_key_path(Path())))

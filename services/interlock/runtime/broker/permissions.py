@@ -80,14 +80,9 @@ def barrier_subject(user: str) -> str:
     return f"{inbox_prefix(user)}.barrier"
 
 
-def producer_user(tenant: str) -> str:
-    """The name of a tenant's producer."""
-    return f"{Actor.PRODUCER}-{tenant}"
-
-
-def reviewer_user(tenant: str) -> str:
-    """The name of a tenant's reviewer."""
-    return f"{Actor.REVIEWER}-{tenant}"
+def ingest_user(tenant: str) -> str:
+    """The name of the user that writes a tenant's documents."""
+    return f"{Actor.INGEST}-{tenant}"
 
 
 def users(topology: Topology) -> tuple[User, ...]:
@@ -102,6 +97,7 @@ def users(topology: Topology) -> tuple[User, ...]:
     for tenant in topology.tenants:
         found.append(_outsider(topology, Actor.PRODUCER, tenant))
         found.append(_outsider(topology, Actor.REVIEWER, tenant))
+        found.append(_outsider(topology, Actor.INGEST, tenant))
     found.append(_operator(topology))
     found.append(_eraser(topology))
     found.append(_replay(topology))
@@ -185,7 +181,7 @@ _EXECUTOR_READS = ("approved", "reserved", "result")
 
 
 def _outsider(topology: Topology, actor: Actor, tenant: str) -> User:
-    """A producer or reviewer: its tenant's events, live and already logged."""
+    """A producer, a reviewer, a writer of documents: its tenant's events, live and logged."""
 
     def below(spec: EventSpec) -> str:
         return f"{topology.cell}.{spec.name}.{tenant}.>"
@@ -193,9 +189,10 @@ def _outsider(topology: Topology, actor: Actor, tenant: str) -> User:
     incoming = tuple(below(spec) for spec in consumed_by(actor))
     written = tuple(below(spec) for spec in published_by(actor))
     outgoing = tuple(spec.subject(topology.cell, tenant) for spec in published_by(actor))
-    name = producer_user(tenant) if actor is Actor.PRODUCER else reviewer_user(tenant)
     return User(
-        name, (*outgoing, *_read(topology.stream, (*incoming, *written))), subscribe=incoming
+        f"{actor}-{tenant}",
+        (*outgoing, *_read(topology.stream, (*incoming, *written))),
+        subscribe=incoming,
     )
 
 

@@ -1,0 +1,223 @@
+"""Generations: whole indexes beside each other, one of which answers.
+
+A generation is never changed: other documents, another embedder or another chunker make another
+one, beside those that are there, under the name of its identity. So a query sees all of a
+document's old version or all of its new one, indexes made differently cannot mix, and going back
+is opening the one before.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from interlock.bundles.model import Bundle
+from interlock.retriever.corpus import Corpus, Remembering
+from interlock.retriever.documents import Passage
+from interlock.retriever.embedded import EmbeddedIndex
+from interlock.retriever.entries import entries
+from interlock.retriever.index import index_identity
+from interlock.retriever.searcher import Searcher
+from interlock.retriever.vocabulary import Vocabulary
+from interlock.runtime.embedding import TextEmbedder
+from interlock.runtime.errors import UserError
+from interlock_contracts.canonical import digest
+
+VOCABULARY = "vocabulary.npz"
+"""The file beside the engine's own in the folder of an embedded index."""
+
+MANIFEST = "generation.json"
+CURRENT = "current.json"
+
+KEPT = 4
+"""So many generations are kept; the older ones are deleted, but for one that is pinned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a generation is made of. `made_at` is in seconds since 1970, `seconds` its cost.
+
+    `sources` is the digest of the sources it was made for (`sources_identity`), if it was for
+    some.
+    """
+
+    identity: str
+    sources: str
+    embedder: str
+    documents: int
+    passages: int
+    made_at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """Which generation answers. One that is `pinned` does until it is let go again, for bundles
+    with the sources it was made for.
+
+    `served` are the identities that answered before, the last one last. `told` counts the times
+    that somebody has asked for a fresh look.
+    """
+
+    pinned: str | None = None
+    served: tuple[str, ...] = ()
+    told: int = 0
+
+
+def sources_identity(bundle: Bundle) -> str:
+    """Who may read a bundle's sources, and how far they are trusted; not what is in them."""
+    return digest(
+        {
+            name: {"scopes": sorted(source.scopes), "trust": source.trust.value}
+            for name, source in bundle.sources.items()
+        }
+    )
+
+
+@dataclass
+class Generations:
+    """The generations in one folder, shared by every process that has it.
+
+    With a `corpus` no text of a passage is embedded twice.
+    """
+
+    folder: Path
+    embedder: TextEmbedder
+    corpus: Corpus | None = None
+
+    def current(self) -> Current:
+        """Which one answers, as was last written down."""
+        try:
+            said = json.loads((self.folder / CURRENT).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return Current()
+        return Current(said["pinned"], tuple(said["served"]), said["told"])
+
+    def note(
+        self, *, served: str | None = None, pinned: str | None = None, told: bool = False
+    ) -> Current:
+        """Write down what changed: `pinned` "" lets go."""
+        with self._locked("current"):
+            now = self.current()
+            history = [one for one in now.served if one != served]
+            after = Current(
+                pinned=now.pinned if pinned is None else pinned or None,
+                served=(*history, served)[-2 * KEPT :] if served else now.served,
+                told=now.told + told,
+            )
+            if after != now:
+                beside = self.folder / f".{CURRENT}-{os.getpid()}"
+                beside.write_text(json.dumps(asdict(after)), encoding="utf-8")
+                beside.replace(self.folder / CURRENT)
+        return after
+
+    def manifests(self) -> list[Manifest]:
+        """The generations that are there, the newest first."""
+        found = []
+        for path in self.folder.glob(f"[!.]*/{MANIFEST}"):
+            with suppress(FileNotFoundError):  # another process tidies
+                found.append(Manifest(**json.loads(path.read_text(encoding="utf-8"))))
+        return sorted(found, key=lambda one: (-one.made_at, one.identity))
+
+    def size(self, identity: str) -> int:
+        """How many bytes a generation takes on disk."""
+        return sum(file.stat().st_size for file in self.folder_of(identity).iterdir())
+
+    def folder_of(self, identity: str) -> Path:
+        """The folder of a generation."""
+        return self.folder / identity.removeprefix("sha256:")[:32]
+
+    def make(
+        self, passages: Sequence[Passage], *, sources: str = "", anew: bool = False
+    ) -> Searcher:
+        """The generation of these passages, built if it is not there, or `anew`.
+
+        Blocks; processes that want the same one at the same time build it once.
+        """
+        identity = index_identity(self.embedder.name, passages)
+        if anew or not self.folder_of(identity).exists():
+            with self._locked(identity[7:39]):
+                if anew or not self.folder_of(identity).exists():
+                    self._build(identity, passages, sources, anew=anew)
+        return self.open(identity)
+
+    def pinned(self, sources: str) -> Searcher | None:
+        """The generation that is pinned, if one is that was made for these sources."""
+        identity = self.current().pinned
+        if identity is None or self.made_for(identity) != sources:
+            return None
+        return self.open(identity)
+
+    def made_for(self, identity: str) -> str | None:
+        """The sources of a generation; None where it is gone."""
+        return next((one.sources for one in self.manifests() if one.identity == identity), None)
+
+    def open(self, identity: str) -> Searcher:
+        """A generation that is there; raises `UserError` where it cannot answer here."""
+        folder = self.folder_of(identity)
+        try:
+            manifest = Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise UserError(f"there is no index {identity} below {self.folder}") from None
+        if manifest.embedder != self.embedder.name:
+            raise UserError(
+                f"index {identity} was made by the embedder {manifest.embedder}, and questions "
+                f"are embedded by {self.embedder.name}: their vectors do not compare; "
+                "run `interlock index reindex`"
+            )
+        index = EmbeddedIndex.open(folder, identity)
+        return Searcher(index, self.embedder, Vocabulary.load(folder / VOCABULARY))
+
+    def tidy(self) -> None:
+        """Delete old generations. Who has one open keeps what it has open."""
+        now = self.current()
+        keep = {now.pinned, *now.served[-KEPT:]}
+        for manifest in self.manifests()[KEPT:]:
+            if manifest.identity not in keep:
+                shutil.rmtree(self.folder_of(manifest.identity), ignore_errors=True)
+
+    def _build(
+        self, identity: str, passages: Sequence[Passage], sources: str, *, anew: bool
+    ) -> None:
+        """Build beside, then rename: a folder with its final name is whole."""
+        started = time.monotonic()
+        folder = self.folder_of(identity)
+        building = folder.with_name(f".building-{folder.name}")
+        shutil.rmtree(building, ignore_errors=True)
+        index = EmbeddedIndex.create(building, identity, self.embedder.dimensions)
+        by = self.embedder
+        if self.corpus is not None and not anew:
+            by = Remembering(by, self.corpus)
+        made = entries(passages, by)
+        index.take(made)
+        index.flush()
+        Vocabulary.of((one.passage, one.keyword) for one in made).save(building / VOCABULARY)
+        manifest = Manifest(
+            identity=identity,
+            sources=sources,
+            embedder=self.embedder.name,
+            documents=len({one.document_id for one in passages}),
+            passages=len(passages),
+            made_at=time.time(),
+            seconds=round(time.monotonic() - started, 3),
+        )
+        (building / MANIFEST).write_text(json.dumps(asdict(manifest)), encoding="utf-8")
+        if folder.exists():
+            before = folder.with_name(f".before-{folder.name}")
+            shutil.rmtree(before, ignore_errors=True)
+            folder.rename(before)
+            shutil.rmtree(before, ignore_errors=True)
+        building.rename(folder)
+
+    @contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        """One process, and one thread, at a time; the kernel lets go when its holder dies."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f".lock-{name[:8]}").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

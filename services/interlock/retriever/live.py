@@ -1,0 +1,170 @@
+"""A search that keeps up with the documents: every query is answered by one whole generation."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from interlock.bundles.model import Bundle
+from interlock.retriever.corpus import Corpus
+from interlock.retriever.documents import Passage, load_passages
+from interlock.retriever.follow import catch_up, same_log
+from interlock.retriever.generations import Generations, sources_identity
+from interlock.retriever.parts import Open
+from interlock.retriever.search import Search
+from interlock.retriever.searcher import Searcher
+from interlock.retriever.service import all_passages, server_searcher
+from interlock.runtime.bundles.live import WARM
+from interlock.runtime.errors import RetryLater, UserError
+from interlock.runtime.log import JetStreamLog
+
+LOOK_S = 0.25
+"""How often the log is looked at for new documents."""
+
+log = structlog.get_logger(__name__)
+
+
+def _itself(searcher: Searcher) -> Search:
+    return searcher
+
+
+@dataclass(eq=False)
+class _Kept:
+    """The index of some sources, kept up to date. `own` are the passages of their folders."""
+
+    bundle: Bundle
+    own: list[Passage] = field(default_factory=list)
+    searcher: Searcher | None = None
+    search: Search | None = None
+    made_of: tuple[object, ...] = ()
+
+
+class LiveSearch:
+    """For every bundle that was opened, a `Search` over the newest generation of its documents.
+
+    Bundles with the same sources share one. `open` returns once the index has all documents that
+    are on the log by then; from then on `keep_up` makes the next one whenever documents have
+    changed, beside the one that answers. A generation that is pinned answers instead of the
+    newest, for bundles whose sources have the scopes and the trust it was made with.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        events: JetStreamLog,
+        generations: Generations,
+        opened: Open | None = None,
+        around: Callable[[Searcher], Search] = _itself,
+    ) -> None:
+        """`root` is the folder of the bundles; with `opened` the indexes are on a server.
+
+        `around` gives the search over an index what is beside it.
+        """
+        self._root = root
+        self._events = events
+        self._corpus = Corpus(generations.folder)
+        self._generations = generations
+        self._opened = opened
+        self._around = around
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._told = generations.current().told
+        self._making = asyncio.Lock()
+        self.behind: str | None = None
+        """Why the index is not what the log says, for the health check."""
+
+    async def start(self) -> None:
+        """Read the log; raises `RetryLater`."""
+        await same_log(self._corpus, self._events)
+        await catch_up(self._corpus, self._events)
+
+    async def open(self, bundle: Bundle) -> None:
+        """Make or open the index of a bundle's sources; raises `UserError`, `RetryLater`."""
+        await catch_up(self._corpus, self._events)
+        own = await asyncio.to_thread(load_passages, bundle, self._root)
+        shared = (one for one in self._kept.values() if one.bundle.sources == bundle.sources)
+        kept = next(shared, None) or _Kept(bundle)
+        async with self._making:
+            kept.own, kept.made_of = own, ()
+            await self._renew(kept)
+        self._kept[bundle.digest] = kept
+        while len(self._kept) > 2 * WARM:
+            self._kept.popitem(last=False)
+
+    async def of(self, bundle: Bundle) -> Search:
+        """The search of this bundle, by the generation that answers now; as `open` if it is new."""
+        if bundle.digest not in self._kept:
+            await self.open(bundle)
+        self._kept.move_to_end(bundle.digest)
+        search = self._kept[bundle.digest].search
+        assert search is not None, "it was opened"
+        return search
+
+    async def keep_up(self) -> None:
+        """Look again and again, until cancelled; what goes wrong is said and tried again."""
+        while True:
+            started = time.monotonic()
+            try:
+                await self.look()
+                self.behind = None
+            except (RetryLater, UserError) as error:
+                self.behind = f"the index is not up to date: {error}"
+                log.warning("index_behind", reason=str(error))
+            except Exception as error:  # whatever it is, what is there goes on answering
+                self.behind = f"the index is not up to date: {type(error).__name__}"
+                log.exception("index_failed", exc_info=error)
+            # As long as the last look took, so that a bulk load leaves room for queries.
+            await asyncio.sleep(max(LOOK_S, time.monotonic() - started))
+
+    async def look(self) -> None:
+        """Apply what is new on the log; where something changed, the next generation answers."""
+        await catch_up(self._corpus, self._events)
+        kept = {id(one): one for one in self._kept.values()}.values()
+        told = self._generations.current().told
+        for one in kept:
+            async with self._making:
+                if told != self._told:
+                    one.own = await asyncio.to_thread(load_passages, one.bundle, self._root)
+                await self._renew(one)
+        self._told = told
+
+    async def _renew(self, kept: _Kept) -> None:
+        """Have the generation answer that is due, if it is another one than does."""
+        # Others may have brought the corpus up to date, so what this process applied says nothing.
+        current = self._generations.current()
+        made_of = (self._corpus.position().sequence, current.pinned, current.told)
+        if made_of == kept.made_of:
+            return
+        searcher, pinned = await self._next(kept)
+        kept.made_of = made_of
+        before = kept.searcher
+        if before is not None and before.identity == searcher.identity:
+            return
+        kept.searcher, kept.search = searcher, self._around(searcher)
+        log.info("index_switched", index=searcher.identity)
+        if self._opened is None:
+            if not pinned:
+                self._generations.note(served=searcher.identity)
+            await asyncio.to_thread(self._generations.tidy)
+
+    async def _next(self, kept: _Kept) -> tuple[Searcher, bool]:
+        """The searcher that is due, and whether it is the pinned one."""
+        generations, sources = self._generations, sources_identity(kept.bundle)
+        passages = await asyncio.to_thread(all_passages, kept.own, self._corpus, kept.bundle)
+        if self._opened is None:
+            pinned = generations.pinned(sources)
+            if pinned is not None:
+                return pinned, True
+        else:
+            made = await server_searcher(
+                passages,
+                generations.folder,
+                self._opened,
+                embedder=generations.embedder,
+                corpus=self._corpus,
+            )
+            return made, False
+        return await asyncio.to_thread(generations.make, passages, sources=sources), False

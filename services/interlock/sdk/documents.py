@@ -1,0 +1,259 @@
+"""The client of whoever brings documents: put them on the log, and take them off.
+
+    async with await Documents.connect(url, Path("ingest-acme.nk")) as documents:
+        about = documents.describe("public_help", "returns", title="Returns")
+        await documents.put(about, "You have thirty days …")
+
+What is acknowledged is on the log; every retriever makes its index of what it finds there.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import nats.errors
+from pydantic import ValidationError
+
+from interlock.runtime.broker.connect import BrokerClient, connect
+from interlock.runtime.broker.credentials import load_credential
+from interlock.runtime.broker.topology import stream_name
+from interlock.runtime.commit import EXPECT_NEW, Committed, Committer
+from interlock.runtime.errors import RetryLater, UserError
+from interlock.runtime.log import JetStreamLog
+from interlock_contracts.documents import (
+    DOCUMENT,
+    Document,
+    DocumentEvent,
+    document_digest,
+    document_events,
+    document_key,
+    removal,
+)
+from interlock_contracts.event import InvalidEvent
+from interlock_contracts.failures import FailureCode
+from interlock_contracts.retrieval import Trust
+from interlock_contracts.subjects import LIVE_CELL
+from interlock_contracts.table import Actor
+
+TRIES = 20
+"""How often a write goes on when others write the same document at the same time."""
+
+
+class DocumentRejected(UserError):
+    """The document breaks the contract; it was not sent."""
+
+
+class DocumentContended(UserError):
+    """Others write the same document so often that this write never came through."""
+
+
+class Change(StrEnum):
+    """What a write did."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What became of a document; `version` is the one that stands now."""
+
+    change: Change
+    version: int
+
+
+class Documents:
+    """Writes the documents of one tenant. Safe for concurrent use; one connection is enough."""
+
+    def __init__(self, client: BrokerClient, tenant: str, *, cell: str = LIVE_CELL) -> None:
+        self.tenant = tenant
+        self._client = client
+        self._committer = Committer(client)
+        self._subject = f"{cell}.{DOCUMENT}.{tenant}"
+        self._get = f"$JS.API.DIRECT.GET.{stream_name(cell)}.{self._subject}"
+
+    @classmethod
+    async def connect(
+        cls, url: str, credential: Path, *, tenant: str | None = None, cell: str = LIVE_CELL
+    ) -> Self:
+        """Connect with an ingest credential file (`ingest-<tenant>.nk`).
+
+        Raises:
+            UserError: the credential cannot be read, or the broker is away or refuses it.
+        """
+        seed = load_credential(credential)
+        client = await connect(url, seed, name=seed.user)
+        return cls(client, tenant or seed.user.removeprefix(f"{Actor.INGEST}-"), cell=cell)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._committer.close()
+        await self._client.close()
+
+    def describe(
+        self,
+        source: str,
+        name: str,
+        *,
+        title: str = "",
+        url: str | None = None,
+        scopes: Sequence[str] = (),
+        trust: Trust | None = None,
+        language: str = "",
+        valid_from: datetime | None = None,
+        valid_until: datetime | None = None,
+    ) -> Document:
+        """A document of this tenant, still without its text; raises `DocumentRejected`."""
+        try:
+            return Document(
+                tenant=self.tenant,
+                source=source,
+                name=name,
+                title=title,
+                url=url,
+                scopes=tuple(sorted(set(scopes))),
+                trust=trust,
+                language=language,
+                valid_from=valid_from,
+                valid_until=valid_until,
+            )
+        except ValidationError as error:
+            raise DocumentRejected(_reasons(error)) from None
+
+    async def put(self, document: Document, text: str) -> Written:
+        """Have this be the newest version; nothing is written if it is already.
+
+        Returns when it is durable. Of writers at the same time one comes after the other, and
+        the last one's version stands.
+
+        Raises:
+            DocumentRejected, DocumentContended, PermissionDenied.
+            RetryLater: the broker did not answer; putting the same again is safe.
+        """
+        _whose(self.tenant, document)
+        try:
+            events = document_events(document, text, 1)
+        except ValidationError as error:
+            raise DocumentRejected(_reasons(error)) from None
+        except ValueError as error:
+            raise DocumentRejected(str(error)) from None
+
+        def of(version: int) -> list[DocumentEvent]:
+            return [event.model_copy(update={"version": version}) for event in events]
+
+        head = await self.head(document.source, document.name)
+        change = _change(head, document_digest(document, text))
+        if head is not None and change is Change.UNCHANGED:
+            return Written(change, head.version)
+        return Written(change, await self._write(head, of))
+
+    async def remove(self, source: str, name: str) -> Written:
+        """Take a document off; nothing is written if there is none. Raises as `put` does."""
+        document = self.describe(source, name)
+        head = await self.head(source, name)
+        if head is None or head.removed:
+            return Written(Change.UNCHANGED, head.version if head else 0)
+        version = await self._write(head, lambda number: [removal(document, number)])
+        return Written(Change.REMOVED, version)
+
+    async def would(self, document: Document, text: str | None) -> Change:
+        """What `put` would do, or without a text `remove`; nothing is written."""
+        _whose(self.tenant, document)
+        head = await self.head(document.source, document.name)
+        if text is not None:
+            return _change(head, document_digest(document, text))
+        return Change.UNCHANGED if head is None or head.removed else Change.REMOVED
+
+    async def head(self, source: str, name: str) -> DocumentEvent | None:
+        """The newest version on the log (of a long one its last part), or None.
+
+        The broker answers a read of `<key>.*` with the last message that matches.
+        """
+        subject = f"{self._get}.{document_key(source, name)}.*"
+        try:
+            reply = await self._client.request(subject, b"", timeout=5.0)
+        except (nats.errors.TimeoutError, nats.errors.NoRespondersError):
+            raise RetryLater(FailureCode.STAGE_FAILED, "the log did not answer") from None
+        if (reply.headers or {}).get("Status"):
+            return None
+        return DocumentEvent.model_validate_json(reply.data)
+
+    async def _write(
+        self, head: DocumentEvent | None, of: Callable[[int], list[DocumentEvent]]
+    ) -> int:
+        """Write the next version that nobody has written; which one that was."""
+        version = head.version + 1 if head else 1
+        for attempt in range(TRIES):
+            events = of(version)
+            if await self._commit(events) is Committed.NEW:
+                return version
+            now = await self.head(events[0].source, events[0].name)
+            if now is not None and now.version == version and now.digest == events[0].digest:
+                return version  # ours, and only its acknowledgement was lost
+            version = max(version, now.version if now else 0) + 1
+            await asyncio.sleep(0.002 * attempt)
+        raise DocumentContended(
+            f"{events[0].document_id}: others wrote it {TRIES} times meanwhile; try again"
+        )
+
+    async def _commit(self, events: Sequence[DocumentEvent]) -> Committed:
+        return await self._committer.commit_wire(
+            [
+                (
+                    f"{self._subject}.{event.key}.{event.step}",
+                    event.model_dump_json().encode(),
+                    EXPECT_NEW,
+                )
+                for event in events
+            ]
+        )
+
+
+async def standing(log: JetStreamLog, tenant: str) -> list[Document]:
+    """The documents of a tenant that are on the log and not removed, ordered by id."""
+    newest: dict[str, DocumentEvent] = {}
+    async for message in log.matching(f"{log.cell}.{DOCUMENT}.{tenant}.*.*"):
+        try:
+            event = message.event().data
+        except InvalidEvent:
+            continue
+        if isinstance(event, DocumentEvent):
+            newest[event.document_id] = event
+    return [event.document for _, event in sorted(newest.items()) if not event.removed]
+
+
+def _change(head: DocumentEvent | None, digest: str) -> Change:
+    """What writing a version with this digest does, where `head` stands."""
+    if head is None or head.removed:
+        return Change.ADDED
+    return Change.UNCHANGED if head.digest == digest else Change.CHANGED
+
+
+def _whose(tenant: str, document: Document) -> None:
+    if document.tenant != tenant:
+        raise DocumentRejected(f"{document.document_id} is not a document of tenant {tenant}")
+
+
+def _reasons(error: ValidationError) -> str:
+    rows = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(
+        f"{'.'.join(map(str, row['loc'])) or 'document'}: {row['msg']}" for row in rows
+    )

@@ -1,0 +1,130 @@
+"""`ingest`, `retrieve` and `index` beside a running system: what an operator sees of it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.integration.test_replay import World, running_world
+from tests.integration.test_stage_filter import Piped, call
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+QUERY = "Which glue mends a cracked terracotta pot?"
+TEXT = "For a cracked terracotta pot take the two-component glue {number}, never hot glue."
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One system for the module."""
+    async with running_world(tmp_path_factory.mktemp("world")) as running:
+        yield running
+
+
+async def cli(world: World, *arguments: str) -> Piped:
+    where = ("--state", str(world.settings.state))
+    return await asyncio.to_thread(call, (*arguments, *where))
+
+
+async def retrieve(world: World, *more: str) -> Piped:
+    return await cli(world, "retrieve", QUERY, "--tenant", "acme", *more)
+
+
+async def ingest(world: World, folder: Path, number: int, *more: str) -> None:
+    """Put the document in this version."""
+    path = folder / "pots.md"
+    path.write_text(TEXT.format(number=number))
+    arguments = ("--tenant", "acme", "--source", "public_help", *more)
+    assert (await cli(world, "ingest", str(path), *arguments)).status == 0
+
+
+async def answering(world: World) -> str:
+    return str((await cli(world, "index", "status", "--json")).lines[0]["answering"])
+
+
+async def switched(world: World, before: str) -> str:
+    """Wait until another index answers."""
+    async with asyncio.timeout(20):
+        while True:
+            now = await answering(world)
+            if now != before:
+                return now
+            await asyncio.sleep(0.05)  # as an operator would
+
+
+async def test_from_ingest_to_retrieve_and_back(world: World, tmp_path: Path) -> None:
+    nothing = await retrieve(world, "--explain", "pots")
+    assert nothing.status == 1
+    assert "nothing_indexed" in nothing.out and "no passage has this document id" in nothing.out
+
+    before = await answering(world)
+    await ingest(world, tmp_path, 1)
+    first = await switched(world, before)
+    found = await retrieve(world)
+    assert found.status == 0 and "two-component glue 1" in found.out
+    explained = (await retrieve(world, "--explain", "pots", "--json")).lines[0]
+    assert (explained["outcome"], explained["reason"]) == ("found", "in the context")
+    assert explained["document_id"] == "acme/public_help/pots"
+    assert {place["step"] for place in explained["passages"][0]["places"]} >= {"keyword", "dense"}
+
+    await ingest(world, tmp_path, 2)
+    second = await switched(world, first)
+    rolled = await cli(world, "index", "rollback", "--json")
+    assert rolled.lines == [{"pinned": first, "before": second}]
+    shown = (await cli(world, "index", "status")).out
+    assert "pinned" in shown and "on the log: acme/public_help 1 documents" in shown
+
+    again = await cli(world, "index", "reindex", "--json")
+    assert again.status == 0 and again.lines[0]["identity"] == second
+    assert await answering(world) == second
+    status = (await cli(world, "index", "status", "--json")).lines[0]
+    assert not status["pinned"]
+    assert status["documents_on_the_log"] == {"acme/public_help": 1}
+    assert all(one["bytes"] > 0 for one in status["generations"])
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome", "reason"),
+    [
+        (("--source", "runbooks"), "filtered_out", "its source 'public_help' is not among"),
+        (("--at", "2001-01-01"), "filtered_out", "not valid at that time: from 2002-02-02"),
+    ],
+)
+async def test_what_was_filtered_out_says_by_what(
+    world: World, tmp_path: Path, options: tuple[str, ...], outcome: str, reason: str
+) -> None:
+    before = await answering(world)
+    (tmp_path / "dated.md").write_text(f"---\nvalid_from: 2002-02-02\n---\n{options} dated pot")
+    arguments = ("--tenant", "acme", "--source", "public_help")
+    await cli(world, "ingest", str(tmp_path / "dated.md"), *arguments)
+    await switched(world, before)
+    told = await retrieve(world, "--explain", "dated", *options)
+    assert told.status == 1
+    assert outcome in told.out and reason in told.out
+
+
+async def test_scopes_that_are_missing_are_named(world: World) -> None:
+    runbook = "acme/runbooks/refund-approval"
+    told = await retrieve(world, "--explain", runbook)
+    assert told.status == 1 and "scopes not held: staff" in told.out
+
+
+async def test_the_record_is_for_machines(world: World) -> None:
+    found = (await retrieve(world, "--json", "--scope", "staff")).lines[0]
+    assert set(found) == {"outcome", "index", "queries", "chunks", "rankings", "dropped"}
+    assert json.dumps(found["rankings"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("retrieve", "x", "--tenant", "acme", "--source", "publik"), "no source 'publik'"),
+        (("index", "rollback", "--to", "abc"), "no index to go back to"),
+    ],
+)
+async def test_mistakes_are_one_line(world: World, arguments: tuple[str, ...], said: str) -> None:
+    told = await cli(world, *arguments)
+    assert told.status == 1
+    assert said in told.err and len(told.err.strip().splitlines()) == 1
