@@ -383,7 +383,6 @@ async def test_the_command_verifies_without_the_tools(world: World) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-c", program, "replay", *ids, "--state", str(world.settings.state)),
-        *("--bundle", str(world.settings.bundle)),
         env=environment,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -15,6 +15,7 @@ from interlock.cli.commands import (
     events,
     index,
     ingest,
+    policy,
     prompt,
     replay,
     retrieve,
@@ -58,10 +59,11 @@ app.command()(prompt.prompt)
 app.command()(ingest.ingest)
 app.command()(retrieve.retrieve)
 app.command()(stage.stage)
-app.command()(replay.replay)
 app.command()(doctor.doctor)
 for more in (activation, stored):
     bundle.app.add_typer(more.app)
+app.add_typer(replay.app, name="replay")
+app.add_typer(policy.app, name="policy")
 app.add_typer(bundle.app, name="bundle")
 app.add_typer(evals.app, name="eval")
 app.add_typer(index.app, name="index")

@@ -1,5 +1,6 @@
 """What differs between two JSON values: the first place, as a pointer, with both values."""
 
+import json
 from typing import Any
 
 ABSENT = "(nothing)"
@@ -34,3 +35,26 @@ def first_difference(recorded: Any, replayed: Any, path: str = "") -> _Found | N
 
 def _at(values: list[Any], position: int) -> Any:
     return values[position] if position < len(values) else ABSENT
+
+
+_AROUND = 60
+_LONGEST = 160
+
+
+def as_diff(recorded: Any, replayed: Any) -> list[str]:
+    """Two lines for people, `- recorded` and `+ replayed`.
+
+    Of long texts what surrounds the first character that differs.
+    """
+    before, now = (json.dumps(one, ensure_ascii=False) for one in (recorded, replayed))
+    pairs = enumerate(zip(before, now, strict=False))
+    at = next((at for at, (one, other) in pairs if one != other), min(len(before), len(now)))
+    return [f"  - {_around(before, at)}", f"  + {_around(now, at)}"]
+
+
+def _around(text: str, at: int) -> str:
+    if len(text) <= _LONGEST:
+        return text
+    start = max(0, at - _AROUND)
+    end = start + _LONGEST
+    return f"{'…' if start else ''}{text[start:end]}{'…' if end < len(text) else ''}"

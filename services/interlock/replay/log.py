@@ -43,7 +43,7 @@ class MemoryLog:
             self.add(entry)
 
     def add(self, entry: Entry) -> None:
-        """One more, at the end."""
+        """Append an entry, unless its subject is taken."""
         address = entry.subject if isinstance(entry, Event) else entry.address
         if address is not None and _key(address) in self._at:
             return

@@ -36,6 +36,9 @@ from interlock_contracts.subjects import Subject
 from interlock_contracts.table import Actor
 from interlock_contracts.verdict import Standing
 
+CLASSIFY = router.Capabilities()
+"""One for all requests: fitting a classifier takes seconds, and is kept by bundle."""
+
 
 class NotRecorded(NeverRetry):
     """The stage asks for an effect that is not among the recorded events."""
@@ -82,8 +85,7 @@ def recorded_stage(actor: Actor, log: MemoryLog) -> Decide:
     """
     match actor:
         case Actor.INTENT_ROUTER:
-            classify = router.Capabilities()
-            return lambda given: router.decide(given, classify)
+            return lambda given: router.decide(given, CLASSIFY)
         case Actor.RETRIEVER:
             return lambda given: retriever.decide(given, _Search(log, given.event.subject))
         case Actor.GENERATOR:
@@ -110,19 +112,26 @@ class _Search:
     async def search(self, request: SearchRequest) -> SearchResult:
         """What was found then."""
         at = self._about
-        found = await self._log.read("context", at.tenant, at.request_id, "0")
-        context = found.case.context if found is not None else None
-        if context is None or context.record is None:
-            raise NotRecorded("no search of this request is recorded")
-        record = context.record
-        asked = SearchRequest(
-            query=record.queries[0],
-            tenant=record.tenants[0],
-            scopes=record.scopes,
-            sources=record.sources,
-            spec=request.spec,
-        )
-        return await Recorded(context).search(asked)
+        return await recorded_search(self._log, at.tenant, at.request_id, request)
+
+
+async def recorded_search(
+    log: MemoryLog, tenant: str, request_id: str, request: SearchRequest
+) -> SearchResult:
+    """What was found for this request, whatever is asked; raises `NotRecorded`."""
+    found = await log.read("context", tenant, request_id, "0")
+    context = found.case.context if found is not None else None
+    if context is None or context.record is None:
+        raise NotRecorded("no search of this request is recorded")
+    record = context.record
+    asked = SearchRequest(
+        query=record.queries[0],
+        tenant=record.tenants[0],
+        scopes=record.scopes,
+        sources=record.sources,
+        spec=request.spec,
+    )
+    return await Recorded(context).search(asked)
 
 
 def recorded_models(log: MemoryLog) -> Complete:

@@ -20,6 +20,16 @@ class Divergence:
     replayed: Any
     position: int
 
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "stage": self.stage,
+            "subject": self.subject,
+            "pointer": self.pointer,
+            "recorded": self.recorded,
+            "replayed": self.replayed,
+        }
+
     def __str__(self) -> str:
         place = f"{self.subject} {self.pointer}".strip()
         return (
@@ -43,6 +53,18 @@ class Verification:
     pending: tuple[str, ...] = ()
     erased: bool = False
     divergences: tuple[Divergence, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "identical": self.identical,
+            "events": self.events,
+            "reproduced": self.reproduced,
+            "accepted": self.accepted,
+            "pending": self.pending,
+            "erased": self.erased,
+            "divergences": [one.to_json() for one in self.divergences],
+        }
 
     @property
     def identical(self) -> bool:

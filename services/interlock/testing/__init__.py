@@ -6,8 +6,10 @@
     refund.is_refused("policy_forbids")
 
 No broker, no model, no network: the gate judges with the bundle's own contracts and policies.
+`Incident` is a case file (`interlock events ID --export`) as a regression test.
 """
 
 from interlock.testing.gate import BundleGate, Earlier, Outcome
+from interlock.testing.incident import Incident
 
-__all__ = ["BundleGate", "Earlier", "Outcome"]
+__all__ = ["BundleGate", "Earlier", "Incident", "Outcome"]

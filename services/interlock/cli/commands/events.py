@@ -1,5 +1,6 @@
 """`events`: the timeline of one request."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,6 +28,14 @@ from interlock_contracts.event import Event, InvalidEvent
 
 def events(
     request_id: Annotated[str, typer.Argument(help="The request's id (a ULID).")],
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Write a case file (.tar.gz) that replays anywhere: see `replay`."),
+    ] = None,
+    redact: Annotated[
+        bool,
+        typer.Option(help="Personal data out of the case; it can no longer be verified then."),
+    ] = False,
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
@@ -34,9 +43,13 @@ def events(
 
     With --json: CloudEvents, one a line, in the form that `interlock stage` reads.
     """
-    found = run(_read(settings_of(state), request_id))
-    if not found:
-        raise UserError(f"nothing is logged of a request {request_id!r}")
+    if redact and export is None:
+        raise UserError("--redact is about what is exported: name a file with --export")
+    settings = settings_of(state)
+    if export is not None:
+        out.print(run(_export(settings, request_id, export, redact)), markup=False)
+        return
+    found = run(_read(settings, request_id))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("seq", "ms", "event", "step", "by", "what"):
         table.add_column(column, justify="right" if column in ("seq", "ms") else "left")
@@ -58,7 +71,40 @@ def events(
 
 async def _read(settings: Settings, request_id: str) -> list[StoredMessage]:
     async with operator_log(settings) as (_, log):
-        return await log.of_request(request_id)
+        found = await log.of_request(request_id)
+    if not found:
+        raise UserError(f"nothing is logged of a request {request_id!r}")
+    return found
+
+
+async def _export(settings: Settings, request_id: str, path: Path, redact: bool) -> str:
+    """Write the case of a request; what was written, for people. Raises `UserError`."""
+    from interlock.bundles.errors import BundleError, BundleRefused, BundleUnknown
+    from interlock.replay.case import write_case
+    from interlock.replay.message import LogMessage
+    from interlock.replay.outcome import outcome_of
+    from interlock.runtime.wiring import stored_bundles
+
+    if not path.name.endswith((".tar.gz", ".tgz")):
+        raise UserError(f"{path}: a case is a .tar.gz")
+    found = await _read(settings, request_id)
+    messages = [
+        LogMessage(one.subject, one.sequence, one.logged_at, one.headers, one.body) for one in found
+    ]
+    digest = outcome_of(message.entry() for message in messages).bundle
+    bundles, note = [], ""
+    if digest is not None:
+        try:
+            async with operator_log(settings) as (client, _):
+                bundles = [await (await stored_bundles(client, settings)).get(digest)]
+        except (BundleUnknown, BundleError, BundleRefused):
+            note = f"; without its bundle {digest}, which is not at hand"
+    try:
+        write_case(path, messages, bundles, redact=redact)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    kind = "redacted case (not verifiable)" if redact else "case"
+    return f"wrote {path}: a {kind} of {len(messages)} messages{note}"
 
 
 def what(event: Event) -> str:

@@ -1,143 +1,319 @@
-"""`replay`: requests run again from the log, and compared with what stands there."""
+"""`replay`: requests run again from the log: verified, asked what-if, or bisected."""
 
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Annotated, Any
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
+from rich.table import Table
+from typer.core import TyperGroup
 
 from interlock.cli.common import (
-    BundleOption,
     JsonOption,
     StateOption,
-    connected,
+    err,
     out,
     print_json,
     run,
     settings_of,
 )
+from interlock.cli.replays import Candidates, Replays, replayed, selection, with_replays
 from interlock.runtime.errors import UserError
-from interlock.runtime.log import JetStreamLog
-from interlock.runtime.settings import Settings
-from interlock_contracts.event import InvalidEvent
-from interlock_contracts.subjects import TOKEN
 
-if TYPE_CHECKING:
-    from interlock.replay.log import Entry
-    from interlock.replay.report import Verification
+IdsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[ID]...", help="Requests by id (ULIDs), or one case file."),
+]
+SinceOption = Annotated[
+    str | None,
+    typer.Option(help="Every request logged since: a sequence (1200), a time, or 90m, 2h, 7d."),
+]
+UntilOption = Annotated[str | None, typer.Option(help="… and before; given as --since is.")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Only those with tenant=, intent=, outcome=, code= or tool=. Repeatable."),
+]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Replay processes. Default: one for ids, else one a core."),
+]
+WithOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        help="What if: bundle=DIR|DIGEST, model=PROVIDER:MODEL, stage.NAME=package.module:function "
+        "or stage.generator=FILE with scripted outputs. Repeatable.",
+    ),
+]
 
-USER = "replay"
-"""Its credential reads the live log and cannot publish into it."""
+
+class _Verifies(TyperGroup):
+    """A group whose command may be left out: then it is the one that takes ids."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the command in where the first argument names none."""
+        if not args or args[0] not in self.commands:
+            args = ["requests", *args]
+        return super().parse_args(ctx, args)
 
 
+app = typer.Typer(cls=_Verifies, help="Run requests again: verify, ask what-if, bisect.")
+
+
+@app.command("requests", context_settings={"help_option_names": ["-h", "--help"]})
 def replay(
-    request_ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[ID]...", help="Requests by id (ULIDs).")
+    request_ids: IdsArgument = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    where: WhereOption = None,
+    with_: WithOption = None,
+    html: Annotated[
+        Path | None, typer.Option(help="What if: also a report to look at, in one HTML file.")
     ] = None,
-    since: Annotated[
-        int | None, typer.Option(min=1, help="Also every request logged at or after this sequence.")
+    to_test: Annotated[
+        Path | None, typer.Option(help="Make a regression test of a case file: a Python file.")
     ] = None,
+    processes: ProcessesOption = None,
     state: StateOption = None,
-    bundle: BundleOption = None,
     json_: JsonOption = False,
 ) -> None:
     """Run requests again over what is recorded of them, and compare every output.
 
     Nothing is asked of a model, an index or a tool, and nothing is published. Exit status 0 if
-    all are identical, 1 if one diverged.
+    all are identical, 1 if one diverged. The command word `requests` can be left out.
+
+    With --with: what would have come of them. What is replaced runs, the rest is as recorded.
+    Exit status 0 if no outcome flips and all can be evaluated, else 1.
+
+    `interlock replay bisect --good BUNDLE --bad BUNDLE ID...` names the part that makes the
+    difference.
     """
-    if not request_ids and since is None:
-        raise UserError("which requests? name their ids, or --since SEQUENCE")
-    for request_id in request_ids or ():
-        if not TOKEN.fullmatch(request_id):
-            raise UserError(f"{request_id[:64]!r} is no request id")
-    identical = run(_replay(settings_of(state, bundle), request_ids or [], since, json_))
-    if not identical:
+    settings = settings_of(state)
+    wanted = selection(request_ids or (), since, until, where or ())
+    if to_test is not None:
+        from interlock.replay.regression import write_test
+
+        if wanted.case is None or request_ids is None:
+            raise UserError("--to-test makes a test of a case file: interlock events ID --export")
+        out.print(f"wrote {write_test(wanted.case, Path(request_ids[0]), to_test, with_)}")
+        return
+    if with_:
+        good = run(
+            with_replays(
+                settings, wanted, lambda given: _what_if(given, with_, html, processes, json_)
+            )
+        )
+    elif html is not None:
+        raise UserError("--html reports a what-if: say what to replace, --with bundle=DIR")
+    else:
+        good = run(with_replays(settings, wanted, lambda given: _verify(given, processes, json_)))
+    if not good:
         raise typer.Exit(1)
 
 
-async def _replay(
-    settings: Settings, request_ids: list[str], since: int | None, json_: bool
-) -> bool:
-    from interlock.replay.verify import verify_request
-    from interlock.runtime.wiring import stored_bundles
-
-    identical = True
-    async with connected(settings, USER) as client:
-        bundles = await stored_bundles(client, settings)
-        log = JetStreamLog(client, settings.cell)
-        async for request_id in _wanted(log, request_ids, since):
-            found = await verify_request(await _entries(log, request_id), bundles)
-            identical = identical and found.identical
-            if json_:
-                print_json(_as_json(request_id, found))
-            else:
-                out.print(_as_text(request_id, found), markup=False)
-    return identical
-
-
-async def _wanted(
-    log: JetStreamLog, request_ids: list[str], since: int | None
-) -> AsyncIterator[str]:
-    """The requests that are named, then those found on the log."""
-    for request_id in request_ids:
-        yield request_id
-    sequence = since
-    while sequence is not None:
-        query = {"seq": sequence, "next_by_subj": f"{log.cell}.request.>"}
-        message = await log.fetch(query)
-        if message is None:
-            return
-        request_id = message.subject.split(".")[3]
-        if request_id not in request_ids:
-            yield request_id
-        sequence = message.sequence + 1
+async def _verify(given: Replays, processes: int | None, json_: bool) -> bool:
+    wanted = given.wanted
+    if wanted.case is not None and wanted.case.redacted:
+        raise UserError(
+            "this case is redacted: its digests no longer fit, so it can be asked --with, "
+            "but not verified"
+        )
+    count, diverged = 0, 0
+    async for found in replayed(given, {"task": "verify"}, processes):
+        count += 1
+        diverged += not found["identical"]
+        if json_:
+            print_json(found)
+        elif wanted.span is None or not found["identical"]:
+            out.print(_as_text(found), markup=False)
+    if wanted.span is not None and not json_:
+        out.print(f"{count:,} requests: {count - diverged:,} identical, {diverged:,} diverged")
+    _note_none(count)
+    return diverged == 0
 
 
-async def _entries(log: JetStreamLog, request_id: str) -> "list[Entry]":
-    from interlock.replay.log import Unreadable
-
-    entries: list[Entry] = []
-    for message in await log.of_request(request_id):
-        try:
-            entries.append(message.event())
-        except InvalidEvent as error:
-            entries.append(Unreadable(message.subject, error))
-    if not entries:
-        raise UserError(f"nothing is logged of a request {request_id!r}")
-    return entries
+def _note_none(count: int) -> None:
+    if count == 0:
+        err.print("no request matches", style="dim")
 
 
-def _as_text(request_id: str, found: "Verification") -> str:
-    if found.first is not None:
-        more = f" (and {len(found.divergences) - 1} more)" if len(found.divergences) > 1 else ""
-        return f"{request_id} diverged: {found.first}{more}"
-    if found.erased and not found.reproduced:
+def _as_text(found: dict[str, Any]) -> str:
+    from interlock.replay.difference import as_diff
+
+    request_id, divergences = found["request_id"], found["divergences"]
+    if divergences:
+        first = divergences[0]
+        more = f" (and {len(divergences) - 1} more)" if len(divergences) > 1 else ""
+        place = f"{first['subject']} {first['pointer']}".strip()
+        lines = as_diff(first["recorded"], first["replayed"])
+        return "\n".join([f"{request_id} diverged at the {first['stage']}: {place}{more}", *lines])
+    if found["erased"] and not found["reproduced"]:
         return f"{request_id} erased: `interlock events {request_id}` says by whom"
-    notes = [f"{found.events} events", f"{found.reproduced} reproduced"]
-    if found.accepted:
-        notes.append(f"{len(found.accepted)} accepted as recorded")
-    if found.pending:
-        notes.append(f"{len(found.pending)} still to be processed")
+    notes = [f"{found['events']} events", f"{found['reproduced']} reproduced"]
+    if found["accepted"]:
+        notes.append(f"{len(found['accepted'])} accepted as recorded")
+    if found["pending"]:
+        notes.append(f"{len(found['pending'])} still to be processed")
     return f"{request_id} identical ({', '.join(notes)})"
 
 
-def _as_json(request_id: str, found: "Verification") -> dict[str, Any]:
-    return {
-        "request_id": request_id,
-        "identical": found.identical,
-        "events": found.events,
-        "reproduced": found.reproduced,
-        "accepted": found.accepted,
-        "pending": found.pending,
-        "erased": found.erased,
-        "divergences": [
-            {
-                "stage": one.stage,
-                "subject": one.subject,
-                "pointer": one.pointer,
-                "recorded": one.recorded,
-                "replayed": one.replayed,
-            }
-            for one in found.divergences
-        ],
-    }
+async def setup_config(given: list[str], candidates: Candidates) -> dict[str, Any]:
+    """What `--with` says, as the replay processes are told it; raises `UserError`."""
+    from interlock.replay.whatif import stage_named
+
+    config: dict[str, Any] = {"stages": {}}
+    for one in given:
+        name, _, value = one.partition("=")
+        actor = stage_named(name.removeprefix("stage."))
+        if name == "bundle" and value:
+            config["bundle"] = await candidates.add(value)
+        elif name == "model" and value.partition(":")[2]:
+            config["model"] = list(value.partition(":")[::2])
+        elif name.startswith("stage.") and actor is not None and ":" in value:
+            config["stages"][actor.value] = value
+        elif name == "stage.generator" and value:
+            config["scripted"] = scripted(Path(value))
+        else:
+            raise UserError(
+                f"--with {one!r}: bundle=DIR|DIGEST, model=PROVIDER:MODEL, "
+                "stage.NAME=package.module:function, or stage.generator=FILE"
+            )
+    return config
+
+
+def scripted(path: Path) -> list[dict[str, Any]]:
+    """Outputs for the model's place: a JSON or YAML list of `match`, `output`, `on_step`."""
+    import yaml
+    from pydantic import TypeAdapter, ValidationError
+
+    from interlock.generator.models.scripted import ScriptedOutput
+
+    try:
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        outputs = TypeAdapter(list[ScriptedOutput]).validate_json(json.dumps(given, default=str))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValidationError, yaml.YAMLError):
+        raise UserError(
+            f"{path}: a list of {{match: TEXT, output: TEXT or OBJECT, on_step: NUMBER}} is needed"
+        ) from None
+    return [one.model_dump(mode="json") for one in outputs]
+
+
+async def _what_if(
+    given: Replays,
+    with_: list[str],
+    html: Path | None,
+    processes: int | None,
+    json_: bool,
+) -> bool:
+    from interlock.replay.whatif_report import summary, write_html
+
+    config = {"task": "what-if", **await setup_config(with_, given.candidates)}
+    counts: Counter[str] = Counter()
+    kept: list[dict[str, Any]] = []
+    async for found in replayed(given, config, processes, models="model" in config):
+        counts[found["change"]] += 1
+        if found["change"] != "same":
+            kept.append(found if html is not None else {**found, "sides": None})
+        if json_:
+            print_json({name: value for name, value in found.items() if name != "sides"})
+    if not json_:
+        if kept:
+            out.print(_table(kept))
+        out.print(summary(counts))
+    if html is not None:
+        write_html(html, ", ".join(with_), counts, kept)
+    _note_none(counts.total())
+    return not counts["flip"] and not counts["cannot_evaluate"]
+
+
+def _table(found: list[dict[str, Any]]) -> Table:
+    from interlock.replay.whatif_report import WORDS, actions, ordered
+
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in ("request", "change", "before → after", "why"):
+        table.add_column(column, overflow="fold")
+    for one in ordered(found):
+        sides = [
+            "\n".join(filter(None, (side["result"], actions(side))))
+            for side in (one["before"], one["after"])
+        ]
+        change = WORDS[one["change"]] + (", lets through more" if one["opened"] else "")
+        table.add_row(one["request_id"], change, " → ".join(sides), one["why"])
+    return table
+
+
+@app.command()
+def bisect(
+    good: Annotated[str, typer.Option(help="The bundle it worked with: folder, file or digest.")],
+    bad: Annotated[str, typer.Option(help="The bundle it does not work with.")],
+    request_ids: IdsArgument = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    where: WhereOption = None,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option("--with", help="Of the bad side: stage.NAME=package.module:function."),
+    ] = None,
+    processes: ProcessesOption = None,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Name the one part of a bundle, or the stage, whose swap flips the outcome, and its area.
+
+    Exit status 0 if somebody is to blame for every request whose outcome differs.
+    """
+    settings = settings_of(state)
+    wanted = selection(request_ids or (), since, until, where or ())
+    sides = good, bad
+    if not run(
+        with_replays(
+            settings, wanted, lambda given: _bisect(given, sides, with_ or [], processes, json_)
+        )
+    ):
+        raise typer.Exit(1)
+
+
+async def _bisect(
+    given: Replays,
+    sides: tuple[str, str],
+    with_: list[str],
+    processes: int | None,
+    json_: bool,
+) -> bool:
+    config = await setup_config(with_, given.candidates)
+    if set(config) != {"stages"}:
+        raise UserError("a bisection replaces stages beside the bundles: --with stage.NAME=…")
+    good, bad = [await given.candidates.add(one) for one in sides]
+    config |= {"task": "bisect", "good": good, "bad": bad}
+    blamed: Counter[str] = Counter()
+    count, unsolved = 0, 0
+    async for found in replayed(given, config, processes):
+        count += 1
+        unsolved += found["verdict"] not in ("found", "no_difference")
+        blamed.update(one["part"] for one in found["blamed"])
+        if json_:
+            print_json(found)
+        else:
+            out.print(_blame(found), markup=False)
+    if not json_ and count > 1:
+        told = ", ".join(f"{part} ({number})" for part, number in blamed.most_common())
+        out.print(f"{count:,} requests; to blame: {told or 'nobody'}")
+    _note_none(count)
+    return unsolved == 0 and count > 0
+
+
+def _blame(found: dict[str, Any]) -> str:
+    sides = f"{found['request_id']} good: {found['good']}, bad: {found['bad']}"
+    if found["verdict"] == "cannot_evaluate":
+        return f"{sides}: cannot be evaluated: {found['missing']}"
+    if found["verdict"] != "found":
+        return f"{sides}: {found['verdict'].replace('_', ' ')}"
+    parts = " and ".join(
+        f"{one['part']} ({', '.join(one['differs'])})" if one["differs"] else one["part"]
+        for one in found["blamed"]
+    )
+    code = f", {found['code']}" if found["code"] else ""
+    return f"{sides}\n  to blame: {parts}; stage {found['stage']}; area {found['area']}{code}"

@@ -4,6 +4,7 @@ JSON is valid nats-server configuration, so there is no template.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ answer before the log's does, with "JetStream not enabled for account"."""
 
 CONFIG_FILE = "nats-server.conf"
 
-_STREAMED = ("$JS.API.CONSUMER.MSG.NEXT.",)
+_STREAMED = re.compile(r"\$JS\.API\.(CONSUMER\.MSG\.NEXT\..*|DIRECT\.GET\.[^.]+)")
 """Requests with more than one answer."""
 
 
@@ -87,7 +88,7 @@ def _log_exports(members: tuple[User, ...]) -> list[dict[str, Any]]:
     exports: list[dict[str, Any]] = []
     for (kind, subject), accounts in offered.items():
         export: dict[str, Any] = {kind: subject, "accounts": accounts}
-        if subject.startswith(_STREAMED):
+        if _STREAMED.fullmatch(subject):
             export["response_type"] = "stream"
         exports.append(export)
     return exports

@@ -119,6 +119,11 @@ def _read_all(stream: str) -> str:
     return f"$JS.API.STREAM.MSG.GET.{stream}"
 
 
+def read_many(stream: str) -> str:
+    """Reads of any number of messages, in batches; any replica may answer."""
+    return f"$JS.API.DIRECT.GET.{stream}"
+
+
 def _read(stream: str, subjects: tuple[str, ...]) -> tuple[str, ...]:
     """Reads of the last message of a subject, for these subjects only."""
     return tuple(f"$JS.API.DIRECT.GET.{stream}.{subject}" for subject in subjects)
@@ -247,6 +252,7 @@ def _replay(topology: Topology) -> User:
         (
             *(spec.subject(REPLAY_CELL) for spec in EVENTS),
             *(_read_all(stream) for stream in (topology.stream, own)),
+            *(read_many(stream) for stream in (topology.stream, own)),
             *(f"$JS.API.STREAM.INFO.{stream}" for stream in (topology.stream, own)),
             _read_all(bundle_stream(topology.cell)),
         ),

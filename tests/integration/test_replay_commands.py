@@ -1,0 +1,333 @@
+"""Replays of a stretch of the log as a user runs them: nothing acts, and each finds its fault."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import sys
+import tarfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from tests.support.broker import connected
+from tests.support.system import QUESTION, logged, rows, running_system, sdk
+
+from interlock.cli.system import System
+from interlock.replay.message import LogMessage
+from interlock.replay.pool import bundle_answer, replayers
+from interlock.replay.scan import LogReader
+from interlock.runtime.wiring import load_bundles
+from interlock_contracts.answer import Answer
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SUPPORT = Path("examples/support").resolve()
+
+ASKED = {
+    "question": ("acme", "maria", QUESTION),
+    "refund": ("globex", "li", "Please refund $12.50 of order G-2005, mail li@example.com."),
+    "no-limit": ("acme", "maria", "Please refund $900.00 of order A-1001, it is damaged."),
+    "staff-only": ("acme", "tom", "Draft a reply to Maria about her damaged trimmer"),
+    "not-theirs": ("acme", "ben", "Where is my order A-1004?"),
+}
+
+
+@dataclass
+class World:
+    """A running system, what was asked of it, and where files may be made."""
+
+    system: System
+    state: Path
+    folder: Path
+    requests: dict[str, str]
+
+    async def run(self, *arguments: str, broker: bool = True) -> tuple[int, str, str]:
+        """One command: exit status, standard output and standard error."""
+        environment = {**os.environ, "INTERLOCK_STATE": str(self.folder / "nothing")}
+        if broker:
+            environment["INTERLOCK_STATE"] = str(self.state)
+        environment["COLUMNS"] = "200"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "interlock.cli", *arguments, env=environment,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+    async def found(self, *arguments: str, broker: bool = True) -> tuple[int, list[dict[str, Any]]]:
+        """A command with --json: exit status and its lines."""
+        status, out, err = await self.run(*arguments, "--json", broker=broker)
+        assert "Traceback" not in err, err
+        return status, [json.loads(line) for line in out.splitlines()]
+
+    async def state_of_the_world(self) -> tuple[int, list[Any]]:
+        """How much is logged, and what the shop's books say."""
+        messages = await logged(self.system.broker, "ev.>")
+        return len(messages), rows(self.state / "shop.sqlite", "SELECT * FROM refunds")
+
+    def bundle(self, name: str, file: str, change: Callable[[str], str]) -> str:
+        """The example with one file changed; its folder."""
+        folder = self.folder / name
+        if not folder.exists():
+            shutil.copytree(SUPPORT, folder, ignore=shutil.ignore_patterns("__pycache__"))
+            before = (folder / file).read_text(encoding="utf-8")
+            after = change(before)
+            assert after != before
+            (folder / file).write_text(after, encoding="utf-8")
+        return str(folder)
+
+    @property
+    def low(self) -> str:
+        """Refunds are reviewed from 10.00 on instead of 100.00."""
+        return self.bundle(
+            "low", "policies/refunds.cedar", lambda text: text.replace("10000", "1000")
+        )
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    """One system for the module, after an answer, a refund and refusals."""
+    state, folder = tmp_path_factory.mktemp("state"), tmp_path_factory.mktemp("files")
+    async with running_system(state, bundle=SUPPORT) as system:
+        world = World(system, state, folder, {})
+        for name, (tenant, user, text) in ASKED.items():
+            async with await sdk(system.broker, tenant) as producer:
+                request = producer.request(text, user=user, role="customer", timeout=60)
+                await producer.submit(request)
+                answer = await producer.answer(request.request_id)
+                assert isinstance(answer, Answer)
+                done = name in ("question", "refund")
+                assert (answer.status.value == "answered") is done, name
+                world.requests[name] = request.request_id
+        yield world
+
+
+async def test_a_stretch_of_the_log_is_identical(world: World) -> None:
+    status, found = await world.found("replay", "--since", "1", "--processes", "2")
+    assert [one["request_id"] for one in found] == list(world.requests.values())
+    assert all(one["identical"] and one["reproduced"] for one in found)
+    assert status == 0
+    status, found = await world.found("replay", "--since", "1h", "--where", "tool=create_refund")
+    assert {one["request_id"] for one in found} >= {world.requests["refund"]}
+    assert world.requests["question"] not in {one["request_id"] for one in found}
+
+
+async def test_a_what_if_finds_the_flip_and_executes_nothing(world: World) -> None:
+    before = await world.state_of_the_world()
+    report = world.folder / "report.html"
+    status, found = await world.found(
+        "replay", "--since", "1", "--with", f"bundle={world.low}", "--html", str(report)
+    )
+    assert status == 1
+    by = {one["request_id"]: one for one in found}
+    flipped = by.pop(world.requests["refund"])
+    assert flipped["change"] == "flip"
+    assert flipped["after"]["result"] == "would have been reviewed"
+    assert flipped["before"]["actions"][0]["decision"] == "approve"
+    assert {one["change"] for one in by.values()} == {"same"}
+    assert await world.state_of_the_world() == before
+    page = report.read_text(encoding="utf-8")
+    assert world.requests["refund"] in page
+    assert not re.search(r"(?:src|href)=[\"']?https?:", page)
+
+
+async def test_the_same_bundle_flips_nothing(world: World) -> None:
+    status, found = await world.found("replay", "--since", "1", "--with", f"bundle={SUPPORT}")
+    assert (status, {one["change"] for one in found}) == (0, {"same"})
+
+
+async def test_a_backtest_lists_first_what_would_be_let_through(world: World) -> None:
+    def opened(text: str) -> str:
+        lowered = text.replace("10000", "1000")
+        return lowered.replace(
+            "unless { context.arguments.amount_cents <= context.facts.order.refundable_cents }",
+            "when { context.arguments.amount_cents > 100000000 }",
+        )
+
+    bundle = world.bundle("opened", "policies/refunds.cedar", opened)
+    status, found = await world.found("policy", "backtest", "--bundle", bundle)
+    assert status == 1
+    assert [one["direction"] for one in found] == ["deny→allow", "tighter"]
+    assert found[0]["request_id"] == world.requests["no-limit"]
+    assert found[1]["request_id"] == world.requests["refund"]
+
+
+async def test_a_backtest_passes_only_what_opens_nothing(world: World) -> None:
+    assert await world.found("policy", "backtest", "--bundle", str(SUPPORT)) == (0, [])
+    status, found = await world.found("policy", "backtest", "--bundle", world.low)
+    assert (status, [one["direction"] for one in found]) == (1, ["tighter"])
+    status, _ = await world.found("policy", "backtest", "--bundle", world.low, "--allow-tighter")
+    assert status == 0
+
+
+PLANTED = [
+    ("policies", "safety_policy", "refund", "policies/refunds.cedar",
+     lambda text: text.replace("<= 10000 };", "<= 100 };").replace("> 10000 };", "> 1000000 };")),
+    ("routing", "routing", "question", "bundle.yaml",
+     lambda text: text.replace("threshold: 0.25", "threshold: 0.999")),
+    ("retrieval", "retrieval", "question", "bundle.yaml",
+     lambda text: text.replace(
+         "knowledge/{tenant}/public_help", "knowledge/{tenant}/customer_notes")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "area", "name", "file", "change"), PLANTED, ids=[one[0] for one in PLANTED]
+)
+async def test_a_bisection_blames_the_part_that_was_changed(
+    world: World, part: str, area: str, name: str, file: str, change: Callable[[str], str]
+) -> None:
+    before = await world.state_of_the_world()
+    bad = world.bundle(f"bad-{part}", file, change)
+    status, (found,) = await world.found(
+        "replay", "bisect", "--good", str(SUPPORT), "--bad", bad, world.requests[name]
+    )
+    assert found["verdict"] == "found", found
+    assert [one["part"] for one in found["blamed"]] == [part]
+    assert (found["area"], status) == (area, 0)
+    assert await world.state_of_the_world() == before
+
+
+async def exported(world: World, name: str, *more: str) -> Path:
+    """A case file of a request."""
+    path = world.folder / f"{name}{''.join(more)}.tar.gz"
+    status, _, err = await world.run("events", world.requests[name], "--export", str(path), *more)
+    assert status == 0, err
+    return path
+
+
+async def test_an_exported_case_replays_without_a_broker(world: World) -> None:
+    case = str(await exported(world, "refund"))
+    status, (found,) = await world.found("replay", case, broker=False)
+    assert (status, found["identical"]) == (0, True)
+    assert found["reproduced"] > 5
+    status, (found,) = await world.found(
+        "replay", case, "--with", f"bundle={world.low}", broker=False
+    )
+    assert (status, found["change"]) == (1, "flip")
+
+
+async def test_a_case_that_was_changed_is_refused(world: World) -> None:
+    case = await exported(world, "refund")
+    changed = world.folder / "changed.tar.gz"
+    with tarfile.open(case) as old, tarfile.open(changed, "w:gz") as new:
+        for entry in old:
+            source = old.extractfile(entry)
+            assert source is not None
+            content = source.read()
+            if entry.name == "messages.jsonl":
+                content = content.replace(b"1250", b"9250")
+            new.addfile(entry, BytesIO(content))
+    status, out, err = await world.run("replay", str(changed), broker=False)
+    assert (status, out) == (1, "")
+    assert "was changed: messages.jsonl" in err
+
+
+async def test_a_redacted_case_names_nobody_and_decides_the_same(world: World) -> None:
+    case = await exported(world, "refund", "--redact")
+    with tarfile.open(case) as archive:
+        source = archive.extractfile("messages.jsonl")
+        assert source is not None
+        text = source.read().decode()
+    assert "li@example.com" not in text
+    assert not re.search(r'\\"user\\":\s*\\"li\\"', text)
+    assert "PERSON_1" in text
+    status, _, err = await world.run("replay", str(case), broker=False)
+    assert status == 1
+    assert "redacted" in err
+    status, found = await world.found(
+        "replay", str(case), "--with", f"bundle={SUPPORT}", broker=False
+    )
+    assert (status, found[0]["change"]) == (0, "same")
+
+
+async def test_a_case_becomes_a_test_that_can_fail(world: World) -> None:
+    case = await exported(world, "refund")
+    target = world.folder / "incident" / "test_incident.py"
+    status, _, err = await world.run(
+        "replay", str(case), "--to-test", str(target), "--with", f"bundle={world.low}"
+    )
+    assert status == 0, err
+    assert await pytest_on(target) == 0
+    text = target.read_text(encoding="utf-8")
+    target.write_text(text.replace(world.low, str(SUPPORT)), encoding="utf-8")
+    assert await pytest_on(target) == 1
+
+
+async def pytest_on(target: Path) -> int:
+    """The exit status of pytest on one file, away from this project's settings."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir",
+        str(target.parent), "-c", os.devnull, str(target),
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    return await process.wait()
+
+
+HOSTILE = """
+import ctypes, os, socket, subprocess
+import _socket
+
+def attempts(port, key, open_file):
+    yield "network", lambda: socket.create_connection(("127.0.0.1", port), 2)
+    yield "raw_network", lambda: _socket.socket(2, 1)
+    yield "key_file", lambda: open(key).read()
+    yield "key_by_number", lambda: os.open(key, os.O_RDONLY)
+    yield "listing", lambda: os.listdir(os.path.dirname(key))
+    yield "other_file", lambda: open("/etc/passwd").read()
+    yield "writing", lambda: open(open_file, "w")
+    yield "process", lambda: subprocess.run(["true"])
+    yield "native", lambda: ctypes.CDLL(None)
+    yield "environment", lambda: os.environ["INTERLOCK_STATE"]
+
+async def decide(given, using):
+    done = ["nothing"]
+    for name, attempt in attempts(*PLACES):
+        try:
+            attempt()
+        except (PermissionError, KeyError):
+            continue
+        done.append(name)
+    raise type("did_" + "_".join(done), (Exception,), {})
+"""
+
+
+async def messages(world: World, name: str) -> list[LogMessage]:
+    """A request as the log has it, read with the credential of replays."""
+    async with connected(world.system.broker, "replay") as client:
+        return await LogReader(client, "ev").of_request(world.requests[name])
+
+
+async def test_hostile_code_in_a_replay_process_reaches_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = world.folder / "code"
+    code.mkdir()
+    credential = world.state / "credentials" / "operator.nk"
+    assert credential.exists()
+    port = int(world.system.broker.url.rpartition(":")[2])
+    places = (port, str(credential), str(world.folder / "written"))
+    (code / "hostile.py").write_text(f"PLACES = {places!r}\n{HOSTILE}", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(code))
+    monkeypatch.setenv("INTERLOCK_STATE", str(world.state))
+    config = {
+        "task": "what-if",
+        "stages": {"intent-router": "hostile:decide"},
+        "private": [str(world.state)],
+    }
+    answers = {"bundle": bundle_answer(load_bundles(SUPPORT, world.folder))}
+    before = await world.state_of_the_world()
+    async with replayers(config, answers, 1) as (worker,):
+        if sys.platform == "linux":
+            assert worker.layers == ["audit hooks", "seccomp"]
+        (found,) = await worker.run([await messages(world, "question")])
+    assert found["after"]["reasons"] == ["did_nothing in the intent-router"]
+    assert not (world.folder / "written").exists()
+    assert await world.state_of_the_world() == before
