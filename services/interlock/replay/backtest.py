@@ -20,8 +20,13 @@ from interlock_contracts.table import Actor
 from interlock_contracts.verdict import ActionVerdict, Verdict
 
 
-async def backtest(entries: Sequence[Entry], candidate: Bundle) -> list[dict[str, Any]]:
-    """One row for every proposed action, and one for every proposed answer."""
+async def backtest(
+    entries: Sequence[Entry], candidate: Bundle, ran_on: Bundle | None
+) -> list[dict[str, Any]]:
+    """One row for every proposed action, and one for every proposed answer.
+
+    `ran_on` is the bundle of the request, None where it is not at hand.
+    """
     log = MemoryLog(entries)
     rows: list[dict[str, Any]] = []
     for entry in log.entries:
@@ -30,16 +35,16 @@ async def backtest(entries: Sequence[Entry], candidate: Bundle) -> list[dict[str
             judged = await log.read("verdict", at.tenant, at.request_id, at.step)
             then = judged.case.verdict if judged is not None else None
             if then is not None:
-                rows += await _again(entry, then, log, candidate)
+                rows += await _again(entry, then, log, candidate, ran_on)
     return rows
 
 
 async def _again(
-    event: Event, then: Verdict, log: MemoryLog, candidate: Bundle
+    event: Event, then: Verdict, log: MemoryLog, candidate: Bundle, ran_on: Bundle | None
 ) -> list[dict[str, Any]]:
     now, missing = None, None
     effects = Effects(
-        recorded=log, log=log, request=event.case.request, bundle=candidate, then=None
+        recorded=log, log=log, request=event.case.request, bundle=candidate, then=ran_on
     )
     given = Input(
         event, candidate, decided_at(log, Actor.CONTRACT_VALIDATOR.value, event), event.case

@@ -1,11 +1,13 @@
 """Capabilities of a what-if: what was recorded while the same is asked; live where told."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from interlock.bundles.model import Bundle, ModelCandidate
 from interlock.contract_validator import stage as validator
 from interlock.contract_validator.personal import values_of
+from interlock.contract_validator.rules import Question
 from interlock.generator import stage as generator
 from interlock.generator.models.port import ModelPassed, ModelRequest, ModelResponse
 from interlock.generator.models.routes import HOSTED, ModelRoutes
@@ -23,6 +25,7 @@ from interlock_contracts.event import Event
 from interlock_contracts.privacy import restore_model
 from interlock_contracts.request import Request
 from interlock_contracts.table import Actor
+from interlock_contracts.verdict import Standing
 
 
 class NewAction(Exception):
@@ -60,7 +63,11 @@ class Effects:
                 return generator.Capabilities(models=self.complete, log=self.log)
             case Actor.CONTRACT_VALIDATOR:
                 return validator.Capabilities(
-                    facts=self.facts, sign=_unsigned, log=self.log, reviews=self.log.reviews
+                    facts=self.facts,
+                    sign=_unsigned,
+                    log=self.log,
+                    reviews=self.log.reviews,
+                    standing=self.standing,
                 )
         return executor.Capabilities(
             verify=lambda _grant, _now: None,
@@ -158,6 +165,18 @@ class Effects:
                 if canonical_json([fact.tool, fact.arguments]) == wanted:
                     return FactReply(value=fact.value, error=fact.error)
         raise NotRecorded(f"{tool} was not asked this then: the fact is missing")
+
+    async def standing(self, _tenant: str, question: Question, _now: datetime) -> Standing:
+        """What a ledger said then, while the tools' rules are the same: a span is not recorded."""
+        if self.then is not None and self.then.tools == self.bundle.tools:
+            for entry in self.recorded.entries:
+                if not isinstance(entry, Event) or entry.subject.event != "verdict":
+                    continue
+                verdict = entry.case.verdict
+                for one in verdict.standings if verdict is not None else ():
+                    if (one.ledger, one.rule) == (question.ledger, question.rule):
+                        return one
+        raise NotRecorded(f"the ledger {question.rule!r} was not asked this then")
 
     async def perform(self, grant: Grant) -> Outcome:
         """What came of the same action then; raises `NewAction`."""

@@ -84,11 +84,12 @@ async def _bisect(config: dict[str, Any], bundles: Bundles, ask: Ask) -> Task:
     return task
 
 
-async def _backtest(config: dict[str, Any], bundles: Bundles, _: Ask) -> Task:
-    candidate = await bundles.get(config["bundle"])
+async def _backtest(config: dict[str, Any], bundles: Bundles, ask: Ask) -> Task:
+    what_if, candidate = WhatIf(bundles, ask), await bundles.get(config["bundle"])
 
     async def task(_: str, entries: Sequence[Entry]) -> dict[str, Any]:
-        return {"rows": await backtest(entries, candidate)}
+        ran_on = await what_if.then(outcome_of(entries))
+        return {"rows": await backtest(entries, candidate, ran_on)}
 
     return task
 
