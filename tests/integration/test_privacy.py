@@ -10,7 +10,6 @@ from tests.support.system import logged, rows, running_system, sdk
 
 from interlock.cli.system import System
 from interlock.replay.verify import verify_request
-from interlock.runtime import telemetry
 from interlock.runtime.log import StoredMessage
 from interlock.runtime.wiring import bundles_of
 from interlock.sdk.producer import Producer
@@ -45,11 +44,10 @@ def test_the_scan_finds_what_it_looks_for() -> None:
 
 
 @pytest.fixture
-def logging(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Services log everything to what is captured, whatever was configured before."""
-    assert capfd
+def logging() -> Iterator[None]:
+    """Everything is logged to the output of the moment, whatever tests before have configured."""
     before = structlog.get_config()
-    telemetry.configure_logs("debug")
+    structlog.reset_defaults()
     yield
     structlog.configure(**before)
 
