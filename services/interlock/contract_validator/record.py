@@ -19,6 +19,12 @@ from interlock_contracts.verdict import Decision
 _GOES_ON = (Decision.REPAIR, Decision.APPROVE, Decision.CONFIRM, Decision.REVIEW)
 """Decisions after which another proposal may come."""
 
+_THE_SAME = sorted(
+    set(Case.model_fields)
+    - {"context", "deadline", "attempt", "step", "steps", "proposal", "verdict"}
+)
+"""What never changes after the context was found; a field that is new in a case is among them."""
+
 
 async def check_record(case: Case, log: LedgerLog, *, believe: bool = False) -> None:
     """Return if the case is what the log says; `believe` it where the log says nothing.
@@ -50,12 +56,10 @@ def _compared(case: Case, known: Case) -> Iterator[tuple[str, bool]]:
     found = known.context
     if found is not None and found.record is not None:  # the generator leaves it out
         found = found.model_copy(update={"record": None})
-    yield "request", case.request == known.request
-    yield "personal data", case.personal == known.personal
-    yield "route", case.route == known.route
     yield "context", case.context == found
-    yield "bundle", case.bundle == known.bundle
     yield "deadline", case.deadline == known.deadline or case.attempt > known.attempt
+    for part in _THE_SAME:
+        yield part, getattr(case, part) == getattr(known, part)
 
 
 async def _check_attempt(case: Case, known: Case, log: LedgerLog) -> None:

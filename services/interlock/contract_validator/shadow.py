@@ -14,6 +14,8 @@ import structlog
 
 from interlock.bundles.model import Bundle
 from interlock.contract_validator.facts import Fetch
+from interlock.contract_validator.ledger import Ledgers
+from interlock.contract_validator.rules import Question
 from interlock.contract_validator.stage import prepared
 from interlock.runtime.bundles.live import LiveBundles
 from interlock.runtime.commit import Committer
@@ -26,7 +28,7 @@ from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.ids import event_id
 from interlock_contracts.subjects import Subject
-from interlock_contracts.verdict import Decision, Verdict
+from interlock_contracts.verdict import Decision, Standing, Verdict
 
 AT_ONCE = 16
 """Judged at the same time; what comes while so many are at work is left out, and counted."""
@@ -39,9 +41,12 @@ log = structlog.get_logger(__name__)
 class Shadow:
     """Judges beside. `close` waits for what is at work."""
 
-    def __init__(self, bundles: LiveBundles, facts: Fetch, committer: Committer) -> None:
+    def __init__(
+        self, bundles: LiveBundles, facts: Fetch, ledgers: Ledgers, committer: Committer
+    ) -> None:
         self._bundles = bundles
         self._facts = facts
+        self._ledgers = ledgers
         self._committer = committer
         self._tasks: set[asyncio.Task[None]] = set()
         self.left_out = 0
@@ -71,7 +76,7 @@ class Shadow:
         assert real is not None
         there: Decision | None = None
         try:
-            verdict = await self._verdict(given.case, real, candidate)
+            verdict = await self._verdict(given, real, candidate)
             there, codes = verdict.decision, codes_of(verdict)
         except (NeverRetry, RetryLater) as error:
             codes = (error.code,)
@@ -100,8 +105,12 @@ class Shadow:
         with suppress(RetryLater):  # a judgement beside is not worth a redelivery
             await self._committer.commit([event])
 
-    async def _verdict(self, case: Case, real: Verdict, candidate: Bundle) -> Verdict:
-        """What the candidate's gate says of the same proposal, over the same facts."""
+    async def _verdict(self, given: Input, real: Verdict, candidate: Bundle) -> Verdict:
+        """What the candidate's gate says of the same proposal, over the same facts and ledgers.
+
+        What the decision read, it is told again; by now a ledger holds the decision's own entry.
+        """
+        case = given.case
 
         async def facts(
             tenant: str, request_id: str, tool: str, arguments: dict[str, Any]
@@ -111,9 +120,15 @@ class Shadow:
                     return FactReply(value=fact.value, error=fact.error)
             return await self._facts(tenant, request_id, tool, arguments)
 
+        async def ask(question: Question) -> Standing:
+            for one in real.standings:
+                if (one.ledger, one.rule) == (question.ledger, question.rule):
+                    return one
+            return await self._ledgers.standing(case.request.tenant, question, given.now)
+
         assert case.route is not None and case.proposal is not None  # a verdict was made of them
         judged = case.model_copy(update={"bundle": candidate.digest})
-        return await prepared(candidate).judge(judged, case.route, case.proposal, facts)
+        return await prepared(candidate).judge(judged, case.route, case.proposal, facts, ask)
 
 
 def codes_of(verdict: Verdict) -> tuple[FailureCode, ...]:

@@ -61,12 +61,13 @@ async def wire(connection: Connection) -> Handle:
         pattern = f"{settings.cell}.reviewed.{tenant}.{request_id}.{action}.*"
         return [message.event() async for message in connection.log.matching(pattern)]
 
+    ledgers = Ledgers(connection.log)
     using = Capabilities(
         facts=facts,
         sign=signing_key(settings).sign,
         log=connection.log,
         reviews=reviews,
-        standing=Ledgers(connection.log).standing,
+        standing=ledgers.standing,
     )
 
     async def load_test(bundle: Bundle) -> None:
@@ -79,7 +80,7 @@ async def wire(connection: Connection) -> Handle:
         return until_expired(expire)
 
     await beside(connection, wire_expiry)
-    shadow = Shadow(bundles, facts, connection.committer)
+    shadow = Shadow(bundles, facts, ledgers, connection.committer)
     connection.closing.append(shadow.close)
 
     async def decide_and_compare(given: Input, using: Capabilities) -> Sequence[Draft]:
