@@ -67,6 +67,10 @@ async def main(arguments: argparse.Namespace) -> None:
         from bench.audit import audit_table
 
         await audit_table(console)
+    if "ingest" in wanted:
+        from bench.ingest import ingest_table
+
+        await ingest_table(console)
     if "gate" in wanted:
         from bench.gate import run_gate
 
@@ -95,7 +99,7 @@ def _data(arguments: argparse.Namespace) -> Path:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="The benchmarks.")
-    names = ("runtime", "pipeline", "audit", "gate", "retrieval", "routing", "pii")
+    names = ("runtime", "pipeline", "audit", "ingest", "gate", "retrieval", "routing", "pii")
     parser.add_argument(
         "tables", nargs="*", metavar="TABLE", choices=[*names, []], help=", ".join(names)
     )

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from interlock.retriever.documents import (
     chunker_identity,
     cut,
     indexed,
+    passage_values,
 )
 from interlock.retriever.index import passage
 from interlock.runtime.embedding import TextEmbedder, Vectors
@@ -269,7 +270,7 @@ def _joined(connection: sqlite3.Connection, event: logged.DocumentEvent) -> str 
 
 def _body(document: Document, bundle: Bundle, source: str) -> str:
     passages = cut(document, bundle.sources[source])
-    return json.dumps([astuple(one) for one in passages], ensure_ascii=False)
+    return json.dumps(list(map(passage_values, passages)), ensure_ascii=False)
 
 
 def _passage(values: Sequence[Any]) -> Passage:

@@ -6,10 +6,12 @@ for each tenant that has the folder. And the log has documents (`corpus`), which
 folder's of the same id.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -80,6 +82,9 @@ class Passage:
 
 
 PASSAGE_FIELDS = tuple(one.name for one in fields(Passage))
+
+passage_values: Callable[[Passage], tuple[Any, ...]] = attrgetter(*PASSAGE_FIELDS)
+"""The values of a passage's fields; `dataclasses.astuple` copies each of them, ten times slower."""
 
 
 def microseconds(moment: datetime) -> int:

@@ -8,14 +8,14 @@ only read; changed documents make another index beside it.
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from interlock.retriever import chunking, keywords
-from interlock.retriever.documents import Passage
+from interlock.retriever.documents import PASSAGE_FIELDS, Passage, passage_values
 from interlock.retriever.fusion import ordered, rounded
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Ranking
@@ -136,7 +136,10 @@ def point_id(chunk_id: str) -> int:
 
 def payload(passage: Passage) -> dict[str, Any]:
     """A passage as the engine stores it."""
-    return {**asdict(passage), "scopes": list(passage.scopes)}
+    return {
+        **dict(zip(PASSAGE_FIELDS, passage_values(passage), strict=True)),
+        "scopes": list(passage.scopes),
+    }
 
 
 def passage(stored: Mapping[str, Any]) -> Passage:
@@ -157,7 +160,7 @@ def index_identity(embedder: str, passages: Iterable[Passage]) -> str:
     How its documents were cut is in the passages: other cuts are other passages.
     """
     content = hashlib.sha256()
-    for line in sorted(json.dumps(astuple(one), ensure_ascii=False) for one in passages):
+    for line in sorted(json.dumps(passage_values(one), ensure_ascii=False) for one in passages):
         content.update(hashlib.sha256(line.encode()).digest())
     return digest(
         {
