@@ -59,7 +59,9 @@ def test_tokens_in_windows_that_overlap() -> None:
     assert found[-1].split()[-1] == "w24"
 
 
-@pytest.mark.parametrize("spec", [BySentences(sentences=1, overlap=0), ByTokens(tokens=10, overlap=0)])
+@pytest.mark.parametrize(
+    "spec", [BySentences(sentences=1, overlap=0), ByTokens(tokens=10, overlap=0)]
+)
 def test_windows_know_the_headings_above_them(spec: ChunkerSpec) -> None:
     text = "# A\n" + "one. " * 30 + "\n## B\n" + "two. " * 30
     spans = list(chunker_of(spec)(text))
