@@ -36,7 +36,7 @@ $(READY): requirements.lock pyproject.toml contracts/pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@awk '/^[a-z]/ {keep = /^(setuptools|wheel|packaging)==/} keep' requirements.lock > $(VENV)/build.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $(VENV)/build.lock
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-build-isolation -r requirements.lock
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes --no-build-isolation --no-compile -r requirements.lock
 	@$(BIN)/pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e contracts -e .
 	@touch $@
 
@@ -58,10 +58,9 @@ print("editables\nsetuptools\nwheel")
 endef
 export LOCK_INPUTS
 
-# Pins what changed and keeps the rest; LOCK_FLAGS=--upgrade renews everything. The machine's own
-# pip configuration is set aside so that the hashes are the public registry's.
+# Pins what changed and keeps the rest, for every platform and Python at once; LOCK_FLAGS=--upgrade
+# renews everything. uv reads no configuration of pip's, so the hashes are the public registry's.
 lock: $(READY)
-	@$(BIN)/python -c "$$LOCK_INPUTS" | env -u PIP_FIND_LINKS -u PIP_INDEX_URL -u PIP_EXTRA_INDEX_URL \
-	  PIP_CONFIG_FILE=/dev/null CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile -q \
-	  --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host \
-	  --no-emit-find-links --no-emit-options --annotation-style line $(LOCK_FLAGS) -o requirements.lock -
+	@$(BIN)/python -c "$$LOCK_INPUTS" | $(BIN)/uv pip compile -q --no-config --universal \
+	  --python-version 3.11 --generate-hashes --strip-extras --no-header --annotation-style line \
+	  $(LOCK_FLAGS) -o requirements.lock -
