@@ -12,10 +12,10 @@ SOURCES := contracts/src services tests bench examples deploy
 demo: $(READY)
 	@$(BIN)/interlock demo
 
-# Bounded: each worker of the integration and chaos tests runs a broker of its own.
-# Tests that must not run beside each other share an xdist_group.
+# Bounded: each worker of the integration and chaos tests runs a broker of its own. A file stays on
+# one worker, with the system its tests share; the long ones (chaos) come first.
 test: $(READY)
-	@$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadgroup
+	@$(BIN)/pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	@$(BIN)/ruff check .
