@@ -126,7 +126,9 @@ async def test_replay_names_a_divergence_and_fails(world: World) -> None:
     finally:
         trusted.write_text(kept)
     assert found.status == 1
-    assert found.out.startswith(f"{world.requests['cited']} diverged at the intent-router: ev.route.")
+    assert found.out.startswith(
+        f"{world.requests['cited']} diverged at the intent-router: ev.route."
+    )
     assert "bundle_unknown" in found.out
 
 
