@@ -6,8 +6,9 @@ import pytest
 from pydantic import BaseModel
 from tests.unit.gate_world import BUNDLE, POLICIES, make_case, proposal
 
-from interlock.bundles.cedar import cedar_schema, cedar_value, check_policies
+from interlock.bundles.cedar import cedar_schema, cedar_value
 from interlock.bundles.model import Bundle
+from interlock.bundles.policies import check_policies
 from interlock.contract_validator.policy import Policies
 from interlock_contracts.request import Principal
 from interlock_contracts.tools import ToolArguments, fact, tool, tool_spec

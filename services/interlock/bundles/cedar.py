@@ -1,4 +1,4 @@
-"""Cedar: the schema that follows from a bundle's tools, and the check of its policies.
+"""Cedar: the schema that follows from a bundle's tools, and values as Cedar has them.
 
 Policies see, in namespace `Interlock`, a `User` (`user`, `role`, `scopes`) as principal, one
 action per tool and one (`read:<source>`) per governed source, the `Tenant` as resource, and as
@@ -6,13 +6,10 @@ context `request` and, of a tool, `arguments`, `facts` and
 `history`: `done`, the tools whose effect landed in this request, and `repeated`, whether this
 very call did. `request.limit_cents` is the most the user said they would spend, if they did;
 `request.said` is everything with a digit in it that they wrote (order numbers, last digits).
-Every policy has an `@id`; a permit may have an `@obligation` (`confirm`, `review:<class>`,
-`two_person`; several with commas). https://docs.cedarpolicy.com/schema/json-schema.html
+https://docs.cedarpolicy.com/schema/json-schema.html
 """
 
 import json
-import re
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -23,9 +20,6 @@ from interlock.bundles.model import Bundle
 from interlock_contracts.tools import ToolSpec
 
 NAMESPACE = "Interlock"
-
-OBLIGATION = re.compile(r"confirm|two_person|review:[A-Za-z0-9_-]{1,64}")
-"""What a permit may oblige the gate to do before the action runs."""
 
 _STRING: dict[str, Any] = {"type": "String"}
 _SCALARS: dict[str, dict[str, Any]] = {
@@ -255,105 +249,3 @@ def with_defaults(arguments: dict[str, Any], schema: dict[str, Any]) -> dict[str
         if isinstance(part, dict) and part.get("default") is not None
     }
     return {**defaults, **arguments}
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """One policy of a bundle and where it stands."""
-
-    file: str
-    line: int
-    text: str
-    id: str = ""
-    effect: str = ""
-    obligations: tuple[str, ...] = ()
-
-
-_SKIPPED = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|;')
-_LEADING = re.compile(r"(?:\s+|//[^\n]*)*")
-
-
-def split_policies(text: str) -> list[tuple[int, str]]:
-    """Each policy of a file as (line it starts on, its text), comments before it left out."""
-    found, start = [], 0
-    ends = [match.end() for match in _SKIPPED.finditer(text) if match.group() == ";"]
-    for end in [*ends, len(text)]:
-        lead = _LEADING.match(text, start, end)
-        begin = lead.end() if lead else start
-        if begin < end:
-            found.append((text.count("\n", 0, begin) + 1, text[begin:end]))
-        start = end
-    return found
-
-
-def read_policies(bundle: Bundle) -> tuple[list[Policy], list[str]]:
-    """The bundle's policies in order of file name, and 'file:line: message' for each problem."""
-    policies: list[Policy] = []
-    problems: list[str] = []
-    seen: dict[str, str] = {}
-    for name in sorted(bundle.policies):
-        file = f"policies/{name}"
-        for line, text in split_policies(bundle.policies[name]):
-            place = f"{file}:{line}"
-            try:
-                policy = _read(file, line, text)
-            except ValueError as error:
-                problems.append(f"{place}: {error}")
-                continue
-            if policy.id in seen:
-                problems.append(f'{place}: @id("{policy.id}") is taken by {seen[policy.id]}')
-            seen.setdefault(policy.id, place)
-            policies.append(policy)
-    return policies, problems
-
-
-def _read(file: str, line: int, text: str) -> Policy:
-    parsed = json.loads(cedarpy.policies_to_json_str(text))
-    if parsed["templates"]:
-        raise ValueError("a template (?principal, ?resource) is never linked here")
-    (policy,) = parsed["staticPolicies"].values()
-    notes = policy.get("annotations", {})
-    if not 1 <= len(notes.get("id") or "") <= 128:
-        raise ValueError('a policy needs an @id("…") of at most 128 characters')
-    stated = notes.get("obligation")
-    obligations = () if stated is None else tuple(part.strip() for part in stated.split(","))
-    if obligations and policy["effect"] != "permit":
-        raise ValueError("an @obligation belongs on a permit")
-    for obligation in obligations:
-        if not OBLIGATION.fullmatch(obligation):
-            raise ValueError(
-                f'@obligation("{obligation}") is none of confirm, review:<class>, two_person'
-            )
-    unknown = sorted(set(notes) - {"id", "obligation", "advice", "description"})
-    if unknown:
-        raise ValueError(f"@{unknown[0]} is no annotation known here; is @obligation meant?")
-    return Policy(file, line, text, notes["id"], policy["effect"], obligations)
-
-
-def check_policies(bundle: Bundle) -> list[str]:
-    """Every problem of the bundle's policies as 'file:line: message'; empty if all is well.
-
-    Found are syntax errors, missing or double ids, unknown obligations, and whatever does not
-    fit the schema: unknown actions and attributes, wrong types.
-    """
-    policies, problems = read_policies(bundle)
-    try:
-        schema = cedarpy.Schema.from_json_str(json.dumps(cedar_schema(bundle)))
-    except ValueError as error:
-        return [*problems, f"policies: the tools make no Cedar schema: {error}"]
-    for policy in policies:
-        result = cedarpy.validate_policies(policy.text, schema)
-        for found in result.errors:
-            message = found.error.removeprefix("for policy `policy0`, ")
-            problems.append(f"{policy.file}:{_line_of(message, policy)}: {message}")
-    return problems
-
-
-def _line_of(message: str, policy: Policy) -> int:
-    """The line of the first thing the message names in backquotes; else the policy's first."""
-    for name in re.findall(r"`([^`]+)`", message):
-        for needle in (name, f".{name.rpartition('.')[2]}"):
-            at = policy.text.find(needle)
-            if at >= 0:
-                return policy.line + policy.text.count("\n", 0, at)
-    return policy.line

@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from interlock.bundles.cedar import check_policies
 from interlock.bundles.checks import check
 from interlock.bundles.errors import BundleError
 from interlock.bundles.model import Bundle
+from interlock.bundles.policies import check_policies
 from interlock.bundles.source import Source, read_source, read_texts, read_tools
 from interlock_contracts.canonical import canonical_json, digest_bytes
 

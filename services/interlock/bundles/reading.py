@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 import cedarpy
 
-from interlock.bundles.cedar import cedar_schema, entities, entity, read_action, read_policies
+from interlock.bundles.cedar import cedar_schema, entities, entity, read_action
 from interlock.bundles.model import Bundle, Prepared
+from interlock.bundles.policies import read_policies
 from interlock_contracts.request import Request
 
 Parsed = tuple[cedarpy.PolicySet, cedarpy.Schema]

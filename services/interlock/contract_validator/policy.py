@@ -12,10 +12,10 @@ from interlock.bundles.cedar import (
     context_type,
     entities,
     entity,
-    read_policies,
     with_defaults,
 )
 from interlock.bundles.model import Bundle
+from interlock.bundles.policies import read_policies
 from interlock.contract_validator.checks.said import limit_cents, names_said
 from interlock_contracts.actions import Effect
 from interlock_contracts.case import Step
