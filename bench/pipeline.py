@@ -20,7 +20,7 @@ from interlock.runtime.commit import Committer
 from interlock.runtime.settings import Settings
 
 EXAMPLE = Path("examples/support")
-WRITES = {"refund", "cancel_order", "change_address"}
+ENDS = {"answered", "refused"}
 
 
 def gold_requests() -> list[dict[str, object]]:
@@ -37,7 +37,7 @@ def gold_requests() -> list[dict[str, object]]:
             "text": row["text"],
         }
         for row in rows
-        if row["tenant"] == "acme" and row["intent"] not in WRITES
+        if row["tenant"] == "acme" and row["outcome"] in ENDS
     ]
 
 
