@@ -15,6 +15,7 @@ from interlock_contracts.ids import event_id
 from interlock_contracts.reading import ADAPTERS, InvalidEvent, check_address, parse_data
 from interlock_contracts.subjects import Subject, parse_subject
 from interlock_contracts.table import EVENT, SERVICES, EventSpec
+from interlock_contracts.upcast import up_to_date
 
 __all__ = ["Event", "InvalidEvent", "parse_data", "subject_id"]
 
@@ -137,6 +138,8 @@ class Event:
         headers, and its id always follows from its subject: an id that a sender used twice
         would make the broker drop what follows from the second event as a duplicate.
 
+        An event of an older version is read as one of today's (`interlock_contracts.upcast`).
+
         Raises:
             InvalidEvent: with the code and the reason; never with the content itself.
         """
@@ -148,13 +151,9 @@ class Event:
         if spec is None:
             raise InvalidEvent(FailureCode.EVENT_UNKNOWN, f"no event is called {address.event!r}")
         headers = headers or {}
-        stated = headers.get("ce-type", spec.type)
-        if stated != spec.type or headers.get("ce-specversion", "1.0") != "1.0":
-            raise InvalidEvent(
-                FailureCode.VERSION_UNSUPPORTED,
-                f"{stated[:64]!r} is not supported; {spec.type!r} in CloudEvents 1.0 is",
-            )
-        data = parse_data(spec, body)
+        if headers.get("ce-specversion", "1.0") != "1.0":
+            raise InvalidEvent(FailureCode.VERSION_UNSUPPORTED, "CloudEvents 1.0 is supported")
+        data = parse_data(spec, up_to_date(spec, headers.get("ce-type"), body))
         check_address(address, data)
         ours = headers if spec.owner in SERVICES else {}  # what outsiders may not say
         bundle, attempt = ours.get("ce-bundle"), ours.get("ce-attempt", "0")
