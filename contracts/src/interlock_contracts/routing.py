@@ -53,7 +53,8 @@ class Route(Model):
 
     `confidence` and `margin` (distance to the second-best intent) are in 0..1. `plans` are tools
     that may be planned with and explained, and never run. With a `data_class`, only models that
-    may have data of that class are asked.
+    may have data of that class are asked. `overrides` are those of the bundle that apply to it,
+    by id; the gate works them out again.
     """
 
     intent: Token
@@ -69,3 +70,4 @@ class Route(Model):
     review_class: Token | None = None
     budget: Budget = Budget()
     why: tuple[Reason, ...] = ()
+    overrides: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)

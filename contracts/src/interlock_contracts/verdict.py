@@ -79,12 +79,16 @@ class Fact(Model):
 
 
 class PolicyDecision(Model):
-    """What the policies said of one action: allow or deny, and which of them decided."""
+    """What the policies said of one action: allow or deny, and which of them decided.
+
+    `overrides` are those of the bundle that obliged to more than the policies did.
+    """
 
     allowed: bool
     policies: tuple[Name, ...] = ()
     obligations: tuple[CleanText, ...] = ()
     errors: tuple[CleanText, ...] = ()
+    overrides: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
 
 
 class Standing(Model):

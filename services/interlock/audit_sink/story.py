@@ -42,6 +42,8 @@ def _case(event: str, by: str, case: Case) -> Iterator[str]:
             yield f"{by} took it for {route.intent!r} ({route.risk} risk, {route.confidence:.2f})"
             yield f"tools it may use: {tools}"
             yield from (f"because of {why.kind} {why.reference}" for why in route.why)
+            if route.overrides:
+                yield f"held to the overrides {', '.join(route.overrides)}"
         case "context" if case.context is not None:
             yield f"{by} retrieved: {case.context.outcome}"
             for chunk in case.context.chunks:

@@ -1,7 +1,6 @@
 """Cross-checks of a bundle: what its schema cannot say. Each returns problems, worded."""
 
-from collections.abc import Collection, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import PurePosixPath
 from string import Formatter
 
@@ -9,6 +8,7 @@ from jinja2 import TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import ValidationError
 
+from interlock.bundles.checks_routing import check_routing, unknown
 from interlock.bundles.fencing import unfenced
 from interlock.bundles.model import KINDS, Bundle, Intent, ModelCandidate
 from interlock.bundles.patterns import Pattern
@@ -24,6 +24,7 @@ def check(bundle: Bundle, source: Source) -> list[str]:
     """Every problem of a bundle but those of its Cedar policies, in the order of its parts."""
     return [
         *_router(bundle, source),
+        *check_routing(bundle, source),
         *_intents(bundle, source),
         *_sources(bundle, source),
         *_outputs(bundle, source),
@@ -35,18 +36,10 @@ def check(bundle: Bundle, source: Source) -> list[str]:
     ]
 
 
-def _missing(kind: str, name: str, known: Collection[str]) -> str:
-    near = get_close_matches(name, known, n=1)
-    if near:
-        return f"there is no {kind} {name!r}; did you mean {near[0]!r}?"
-    have = ", ".join(sorted(known)) or "none"
-    return f"there is no {kind} {name!r}; the bundle has: {have}"
-
-
 def _router(bundle: Bundle, source: Source) -> Iterator[str]:
     fallback = bundle.router.fallback
     if bundle.intents and fallback not in bundle.intents:
-        message = _missing("intent", fallback, bundle.intents)
+        message = unknown("intent", fallback, bundle.intents)
         yield source.problem(("router", "fallback"), message)
 
 
@@ -65,12 +58,12 @@ def _intents(bundle: Bundle, source: Source) -> Iterator[str]:
 def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) -> Iterator[str]:
     for index, name in enumerate(intent.sources):
         if name not in bundle.sources:
-            message = _missing("source", name, bundle.sources)
+            message = unknown("source", name, bundle.sources)
             yield source.problem((*at, "sources", index), message)
     for field, names in (("tools", intent.tools), ("plans", intent.plans)):
         for index, name in enumerate(names):
             if name not in bundle.tools:
-                yield source.problem((*at, field, index), _missing("tool", name, bundle.tools))
+                yield source.problem((*at, field, index), unknown("tool", name, bundle.tools))
     try:
         bundle.retrieval_of(str(at[1]))
     except ValidationError as error:
@@ -79,9 +72,9 @@ def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) ->
     if intent.refusal is not None:
         return
     if intent.output not in bundle.outputs:
-        yield source.problem((*at, "output"), _missing("output", intent.output, bundle.outputs))
+        yield source.problem((*at, "output"), unknown("output", intent.output, bundle.outputs))
     if intent.model not in bundle.models:
-        yield source.problem((*at, "model"), _missing("model route", intent.model, bundle.models))
+        yield source.problem((*at, "model"), unknown("model route", intent.model, bundle.models))
     elif intent.data_class is not None and not any(
         one.embedded or intent.data_class in one.data_classes
         for one in bundle.models[intent.model].candidates
@@ -125,14 +118,14 @@ def _privacy(bundle: Bundle, source: Source) -> Iterator[str]:
 def _models(bundle: Bundle, source: Source) -> Iterator[str]:
     for name, route in bundle.models.items():
         if route.prompt not in bundle.prompts:
-            message = _missing("prompt", route.prompt, bundle.prompts)
+            message = unknown("prompt", route.prompt, bundle.prompts)
             yield source.problem(("models", name, "prompt"), message)
         for index, one in enumerate(route.candidates):
             at: Location = ("models", name, "candidates", index)
             if one.provider == "record" and one.asked in ("", "record"):
                 yield source.problem(at, "name the provider to record in options.of")
             if one.account is not None and one.account not in bundle.accounts:
-                message = _missing("account", one.account, bundle.accounts)
+                message = unknown("account", one.account, bundle.accounts)
                 yield source.problem((*at, "account"), message)
             limited = bundle.limits.budget.max_cost_micros is not None
             if limited or one.max_cost_micros is not None:
@@ -147,7 +140,7 @@ def _priced(
 ) -> Iterator[str]:
     name = f"{candidate.asked}/{candidate.model}"
     if not candidate.embedded and name not in bundle.prices:
-        yield source.problem(at, f"its cost is limited: {_missing('price', name, bundle.prices)}")
+        yield source.problem(at, f"its cost is limited: {unknown('price', name, bundle.prices)}")
 
 
 def _tools(bundle: Bundle) -> Iterator[str]:
@@ -158,14 +151,14 @@ def _tools(bundle: Bundle) -> Iterator[str]:
         for field in ("accepts", "confirms", "derives"):
             for name in getattr(tool, field):
                 if name not in arguments:
-                    missing = _missing("argument", name, arguments)
+                    missing = unknown("argument", name, arguments)
                     yield f"tools.py: {tool.name}: {field}: {missing}"
         for pattern in tool.records or ():
             if pattern and not pattern.startswith("/"):
                 yield f"tools.py: {tool.name}: records: {pattern!r} is no JSON pointer"
         for _, shown, _, _ in Formatter().parse(tool.summary):
             if shown is not None and shown not in arguments:
-                yield f"tools.py: {tool.name}: summary: {_missing('argument', shown, arguments)}"
+                yield f"tools.py: {tool.name}: summary: {unknown('argument', shown, arguments)}"
         for name, schema in arguments.items():
             kind = schema.get("x-personal")
             if kind is not None and kind not in _personal_kinds(bundle):
@@ -189,7 +182,7 @@ def _fact(bundle: Bundle, tool: ToolSpec, fact: FactSpec) -> Iterator[str]:
     place = f"tools.py: {tool.name}: fact {fact.name}"
     getter = bundle.tools.get(fact.tool)
     if getter is None:
-        yield f"{place}: {_missing('tool', fact.tool, bundle.tools)}"
+        yield f"{place}: {unknown('tool', fact.tool, bundle.tools)}"
         return
     if getter.effect != "read":
         yield f"{place}: {getter.name} has effect {getter.effect!r}; only a read may fetch a fact"
@@ -197,9 +190,9 @@ def _fact(bundle: Bundle, tool: ToolSpec, fact: FactSpec) -> Iterator[str]:
     ours = tool.parameters.get("properties", {})
     for argument, taken_from in fact.arguments.items():
         if argument not in theirs:
-            yield f"{place}: {_missing(f'argument of {getter.name}', argument, theirs)}"
+            yield f"{place}: {unknown(f'argument of {getter.name}', argument, theirs)}"
         if taken_from not in ours:
-            yield f"{place}: {_missing(f'argument of {tool.name}', taken_from, ours)}"
+            yield f"{place}: {unknown(f'argument of {tool.name}', taken_from, ours)}"
     for argument in getter.parameters.get("required", []):
         if argument not in fact.arguments:
             yield f"{place}: {getter.name} needs the argument {argument!r}; say where it is from"

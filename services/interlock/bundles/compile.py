@@ -75,11 +75,24 @@ def _assemble(source: Source, folder: Path) -> bytes:
         "prompts": {name.removesuffix(".jinja"): text for name, text in prompts.items()},
     }
     data["gates"] = _gates(source, folder)
+    _note_rule_order(data)
     try:
         # YAML has dates where the bundle has text: `version: 2026-01-31`.
         return json.dumps(data, default=str).encode()
     except (TypeError, ValueError) as error:
         raise BundleError([source.problem((), f"has no JSON form: {error}")]) from error
+
+
+def _note_rule_order(data: dict[str, Any]) -> None:
+    """Write down the order of the intents that have rules: canonical JSON sorts their names."""
+    intents, router = data.get("intents"), data.get("router", {})
+    if not isinstance(intents, dict) or not isinstance(router, dict):
+        return  # validation says so
+    ruled = [
+        str(name) for name, one in intents.items() if isinstance(one, dict) and one.get("rules")
+    ]
+    if ruled != sorted(ruled):
+        data["router"] = {"rule_order": ruled} | router
 
 
 def _gates(source: Source, folder: Path) -> Any:

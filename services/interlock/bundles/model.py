@@ -8,7 +8,8 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 from pydantic import Field, StringConstraints
 
 from interlock.bundles.chunkers import ChunkerSpec
-from interlock_contracts.base import CleanText, Digest, Model, Token
+from interlock.bundles.classes import Override, RouterRule
+from interlock_contracts.base import CleanText, Digest, Model, Name, Token
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Trust
 from interlock_contracts.routing import Budget, Risk
@@ -63,12 +64,19 @@ class RouterSpec(Model):
     A request is out of scope when its similarity to the nearest examples is below `threshold`,
     or the calibrated chance that its intent is right below `confidence` (zero: not asked for),
     or when the examples of `fallback` fit it better than those of any other intent.
+
+    Rules of `before` decide before all else, those of `after` change what was decided; of each the
+    first that matches counts. `rule_order` are intents whose own rules come first, in this order
+    (`bundle build` writes down the order of the file); the others follow by name.
     """
 
     threshold: float = Field(default=0.35, ge=0, le=1)
     confidence: float = Field(default=0.0, ge=0, le=1)
     margin: float = Field(default=0.0, ge=0, le=1)
     fallback: Token = "out_of_scope"
+    before: tuple[RouterRule, ...] = Field(default=(), exclude_if=_is_empty)
+    after: tuple[RouterRule, ...] = Field(default=(), exclude_if=_is_empty)
+    rule_order: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
 
 
 class KnowledgeSource(Model):
@@ -279,6 +287,9 @@ class Bundle(Model):
     version: CleanText
     intents: dict[Token, Intent] = {}
     router: RouterSpec = RouterSpec()
+    overrides: tuple[Override, ...] = Field(default=(), exclude_if=_is_empty)
+    groups: dict[Token, tuple[Name, ...]] = Field(default={}, exclude_if=_is_empty)
+    """Groups of users that classes of requests are keyed on, by user name."""
     sources: dict[Token, KnowledgeSource] = {}
     retrieval: RetrievalSpec = RetrievalSpec()
     tools: dict[Token, ToolSpec] = {}

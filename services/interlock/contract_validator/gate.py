@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interlock.bundles.model import Bundle, OutputContract
+from interlock.bundles.overrides import features_of_route, overrides_of
 from interlock.contract_validator.binding import bind, token
 from interlock.contract_validator.checks.allowlist import check_tool
 from interlock.contract_validator.checks.arguments import check_arguments, compile_schemas
@@ -27,6 +28,7 @@ from interlock.contract_validator.checks.provenance import check_origins, trace
 from interlock.contract_validator.checks.sources import Sources
 from interlock.contract_validator.checks.text import pointer
 from interlock.contract_validator.facts import Facts, Fetch, facts_of, missing_facts
+from interlock.contract_validator.overrides import check_blocked, held
 from interlock.contract_validator.policy import Policies
 from interlock.contract_validator.rules import (
     Ask,
@@ -58,6 +60,7 @@ from interlock_contracts.verdict import (
 _NEVER_REPAIRED = {
     FailureCode.TOOL_NOT_ALLOWED,
     FailureCode.ROLE_NOT_ALLOWED,
+    FailureCode.REQUEST_BLOCKED,
     FailureCode.LIMIT_EXCEEDED,
 }
 """With all of area safety_policy: a model is not asked to try again to get past these."""
@@ -95,7 +98,8 @@ class Gate:
             SlowDown: nothing is wrong but that a prerequisite is still on its way.
         """
         form = check_form(proposal)
-        violations = form + check_access(case)
+        overrides = overrides_of(self.bundle, features_of_route(self.bundle, case, route))
+        violations = form + check_access(case) + check_blocked(overrides)
         actions: list[_Action] = []
         facts: tuple[Fact, ...] = ()
         standings: tuple[Standing, ...] = ()
@@ -114,6 +118,7 @@ class Gate:
             sources = Sources(case, self.bundle.tools)
             for action in actions:
                 self._judge_action(action, case, route, facts, sources)
+                action.policy = held(action.policy, action.tool, overrides, route)
             standings = await self._keep_rules(case, actions, ruled, ask)
             violations += [one for action in actions for one in action.violations]
         elif not form and not proposal.abstained:

@@ -9,9 +9,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
+from interlock.bundles.classes import Features, RequestClass, RouterRule
 from interlock.bundles.model import Bundle
-from interlock.bundles.patterns import pattern
+from interlock.bundles.patterns import Pattern, pattern
 from interlock.intent_router.features import Embed, plain_words
 from interlock.intent_router.fitted import FittedExamples, Found
 from interlock.runtime.embedding import load_wordllama
@@ -21,6 +24,8 @@ from interlock_contracts.routing import Reason
 
 SURE = 0.65
 """A request this near to an intent's examples stands on its own feet, however it opens."""
+
+NOT_KNOWN: Features = MappingProxyType({})
 
 MAX_FOLLOW_UP_WORDS = 6
 MAX_REPLY_WORDS = 4
@@ -54,25 +59,51 @@ class Classification:
     similarity: float = 0.0
 
 
+class _Rule(NamedTuple):
+    """A rule made ready: whom it takes, by which words, to which intent."""
+
+    id: str
+    intent: str
+    words: Pattern | None
+    of: RequestClass | None = None
+
+    def takes(self, text: str, features: Features) -> bool:
+        return (self.of is None or self.of.has(features)) and (
+            self.words is None or self.words.search(text) is not None
+        )
+
+
 class Classifier:
     """The rules and examples of one bundle, made ready. Holds no state between calls."""
 
     def __init__(self, bundle: Bundle, embed: Embed | None = None) -> None:
         self._spec = bundle.router
-        self._rules = [
-            (name, rule.id, pattern(rule.pattern))
-            for name, intent in bundle.intents.items()
-            for rule in intent.rules
+        self._intents = bundle.intents
+        ordered = [name for name in bundle.router.rule_order if name in bundle.intents]
+        self._rules = _ready(bundle.router.before) + [
+            _Rule(rule.id, name, pattern(rule.pattern))
+            for name in dict.fromkeys((*ordered, *bundle.intents))
+            for rule in bundle.intents[name].rules
         ]
+        self._after = _ready(bundle.router.after)
         examples = tuple(
             (name, text) for name, intent in bundle.intents.items() for text in intent.examples
         )
         # A bundle whose intents have rules alone needs no vectors.
         self._fitted = _fitted(examples, self._spec.fallback, embed) if examples else None
 
-    def classify(self, text: str, history: Sequence[Turn] = ()) -> Classification:
-        """Decide about `text`; `history` is what was said before, oldest first."""
-        ruled = self._by_rule(text)
+    def classify(
+        self, text: str, history: Sequence[Turn] = (), features: Features = NOT_KNOWN
+    ) -> Classification:
+        """Decide about `text`; `history` is what was said before, oldest first.
+
+        `features` are what the request is known by without its text.
+        """
+        return self._corrected(self._first(text, history, features), text, features)
+
+    def _first(self, text: str, history: Sequence[Turn], features: Features) -> Classification:
+        """What is decided without the rules that come after."""
+        ruled = self._by_rule(text, features)
         if ruled:
             return ruled
         own = self._by_examples(text)
@@ -82,26 +113,35 @@ class Classifier:
             turn = history[position]
             if turn.role != "user":
                 continue
-            earlier = self._by_rule(turn.text) or self._by_examples(turn.text)
+            earlier = self._by_rule(turn.text, features) or self._by_examples(turn.text)
             if _may_follow_up(turn.text, earlier, history[:position]):
                 continue
             reason = Reason(kind="rule", reference="follow-up of an earlier turn")
-            return Classification(
-                earlier.intent,
-                earlier.confidence,
-                earlier.margin,
-                (reason, *earlier.why),
-                earlier.failure,
-                earlier.similarity,
-            )
+            return replace(earlier, why=(reason, *earlier.why))
         return own
 
-    def _by_rule(self, text: str) -> Classification | None:
-        for intent, rule, words in self._rules:
-            if words.search(text):
-                reason = Reason(kind="rule", reference=rule, score=1.0)
-                return Classification(intent, 1.0, 1.0, (reason,), similarity=1.0)
-        return None
+    def _by_rule(self, text: str, features: Features) -> Classification | None:
+        """By the first rule that takes it; the others that do are named too."""
+        found = [rule for rule in self._rules if rule.takes(text, features)]
+        if not found:
+            return None
+        return Classification(found[0].intent, 1.0, 1.0, _matched(found), similarity=1.0)
+
+    def _corrected(self, found: Classification, text: str, features: Features) -> Classification:
+        """By the first rule that takes what was found; how sure that was stays on record."""
+        if not self._after:
+            return found
+        intent = self._intents.get(found.intent)
+        known = {
+            **features,
+            "intents": frozenset((found.intent,)),
+            "risks": frozenset((intent.risk.value,) if intent else ()),
+            "data_classes": frozenset((intent.data_class,) if intent and intent.data_class else ()),
+        }
+        rules = [rule for rule in self._after if rule.takes(text, known)]
+        if not rules:
+            return found
+        return replace(found, intent=rules[0].intent, why=_matched(rules) + found.why, failure=None)
 
     def _by_examples(self, text: str) -> Classification:
         if self._fitted is None:
@@ -139,6 +179,21 @@ class Classifier:
             reason = Reason(kind="threshold", reference="margin", score=spec.margin)
             return FailureCode.INTENT_AMBIGUOUS, reason
         return None
+
+
+def _ready(rules: Sequence[RouterRule]) -> list[_Rule]:
+    return [
+        _Rule(one.id, one.intent, pattern(one.pattern) if one.pattern else None, one)
+        for one in rules
+    ]
+
+
+def _matched(rules: Sequence[_Rule]) -> tuple[Reason, ...]:
+    """The rule that decided, with a score, and those that matched too, without one."""
+    return tuple(
+        Reason(kind="rule", reference=rule.id, score=None if place else 1.0)
+        for place, rule in enumerate(rules)
+    )
 
 
 @lru_cache(maxsize=8)

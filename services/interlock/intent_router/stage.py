@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from interlock.bundles.model import Bundle, Intent, Prepared
+from interlock.bundles.overrides import features_of_case, features_of_route, overrides_of
 from interlock.bundles.patterns import PatternTimeout
 from interlock.intent_router.classifier import Classification, Classifier
 from interlock.runtime.errors import NeverRetry
@@ -20,6 +21,7 @@ DEFAULT_REPLIES = {
     FailureCode.OUT_OF_SCOPE: "I cannot help with that here.",
     FailureCode.INTENT_AMBIGUOUS: "I am not sure what you need. Could you say it differently?",
     FailureCode.ROLE_NOT_ALLOWED: "Your account may not ask for this.",
+    FailureCode.REQUEST_BLOCKED: "This cannot be asked for here.",
     FailureCode.OVERSIZE: "Your request is too long. Could you say it in fewer words?",
 }
 """What is said when the bundle has no words of its own in `replies`, by failure code."""
@@ -69,14 +71,21 @@ async def _redacted(case: Case, bundle: Bundle) -> Case:
 
 
 def _decide(case: Case, bundle: Bundle, using: Capabilities) -> Sequence[Draft]:
-    found = using.classifier(bundle).classify(case.request.text, case.request.history)
+    features = features_of_case(bundle, case)
+    found = using.classifier(bundle).classify(case.request.text, case.request.history, features)
     intent = bundle.intents.get(found.intent)
+    route = _route(bundle, intent or Intent(), found, case.request.principal)
+    overrides = overrides_of(bundle, features_of_route(bundle, case, route))
+    for one in overrides:
+        if one.effect == "block":
+            code, why = FailureCode.REQUEST_BLOCKED, f"blocked by the override {one.id}"
+            return (_refuse(case, bundle, code, one.reply, why),)
     if intent is None or intent.refusal is not None:
         code = found.failure or FailureCode.OUT_OF_SCOPE
         return (_refuse(case, bundle, code, intent.refusal if intent else None),)
     if intent.roles and case.request.principal.role not in intent.roles:
         return (_refuse(case, bundle, FailureCode.ROLE_NOT_ALLOWED),)
-    route = _route(bundle, intent, found, case.request.principal)
+    route = route.model_copy(update={"overrides": tuple(one.id for one in overrides)})
     return (Draft("route", "0", case.model_copy(update={"route": route})),)
 
 
@@ -107,13 +116,16 @@ def _may_use(bundle: Bundle, tool: str, principal: Principal) -> bool:
     return spec is not None and (not spec.roles or principal.role in spec.roles)
 
 
-def _refuse(case: Case, bundle: Bundle, code: FailureCode, text: str | None = None) -> Draft:
+def _refuse(
+    case: Case, bundle: Bundle, code: FailureCode, text: str | None = None, why: str | None = None
+) -> Draft:
+    """The closing answer, in the words of `text`; without `why` they are the reason, too."""
     reply = text or bundle.replies.get(code.value) or DEFAULT_REPLIES[code]
     answer = Answer(
         request_id=case.request.request_id,
         status=AnswerStatus.REFUSED,
         text=reply,
-        failures=(failure(code, reply),),
+        failures=(failure(code, why or reply),),
         bundle=case.bundle,
     )
     return Draft("answer", str(case.attempt), answer)

@@ -18,7 +18,11 @@ from interlock_contracts.failures import AREA_OF, FailureArea, FailureCode
 from interlock_contracts.table import Actor
 
 PARTS: dict[str, tuple[tuple[str, ...], Actor, FailureArea]] = {
-    "routing": (("intents", "router"), Actor.INTENT_ROUTER, FailureArea.ROUTING),
+    "routing": (
+        ("intents", "router", "overrides", "groups"),
+        Actor.INTENT_ROUTER,
+        FailureArea.ROUTING,
+    ),
     "retrieval": (("sources", "retrieval"), Actor.RETRIEVER, FailureArea.RETRIEVAL),
     "prompts": (("prompts",), Actor.GENERATOR, FailureArea.OUTPUT_CONTRACT),
     "models": (("models",), Actor.GENERATOR, FailureArea.OUTPUT_CONTRACT),

@@ -122,7 +122,8 @@ def what(event: Event) -> str:
         return str(getattr(data, "text", getattr(data, "summary", getattr(data, "decision", ""))))
     if event.subject.event == "route" and data.route:
         tools = f", tools {', '.join(data.route.tools)}" if data.route.tools else ""
-        return f"{data.route.intent} ({data.route.confidence:.2f}), {data.route.risk}{tools}"
+        held = f", overrides {', '.join(data.route.overrides)}" if data.route.overrides else ""
+        return f"{data.route.intent} ({data.route.confidence:.2f}), {data.route.risk}{tools}{held}"
     if event.subject.event == "context" and data.context:
         found = ", ".join(chunk.chunk_id for chunk in data.context.chunks)
         return f"{data.context.outcome}: {found}" if found else str(data.context.outcome)

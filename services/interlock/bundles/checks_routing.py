@@ -1,0 +1,89 @@
+"""Cross-checks of the router's rules and of the overrides: what a bundle's schema cannot say."""
+
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+
+from interlock.bundles.classes import KNOWN_LATER, Override, RequestClass, RouterRule
+from interlock.bundles.model import Bundle
+from interlock.bundles.patterns import Pattern
+from interlock.bundles.source import Location, Source
+
+
+def check_routing(bundle: Bundle, source: Source) -> Iterator[str]:
+    """Every problem of `router.before`, `router.after`, `router.rule_order` and `overrides`."""
+    seen: dict[str, Location] = {}
+    for part in ("before", "after"):
+        for index, rule in enumerate(getattr(bundle.router, part)):
+            at: Location = ("router", part, index)
+            yield from _own_id(rule.id, seen, source, at)
+            yield from _rule(rule, part, bundle, source, at)
+    for index, name in enumerate(bundle.router.rule_order):
+        if name not in bundle.intents:
+            message = unknown("intent", name, bundle.intents)
+            yield source.problem(("router", "rule_order", index), message)
+    seen = {}
+    for index, override in enumerate(bundle.overrides):
+        at = ("overrides", index)
+        yield from _own_id(override.id, seen, source, at)
+        yield from _override(override, bundle, source, at)
+
+
+def unknown(kind: str, name: str, known: Collection[str]) -> str:
+    """That there is no such thing, and which there are."""
+    near = get_close_matches(name, known, n=1)
+    if near:
+        return f"there is no {kind} {name!r}; did you mean {near[0]!r}?"
+    have = ", ".join(sorted(known)) or "none"
+    return f"there is no {kind} {name!r}; the bundle has: {have}"
+
+
+def _own_id(name: str, seen: dict[str, Location], source: Source, at: Location) -> Iterator[str]:
+    if name in seen:
+        yield source.problem((*at, "id"), f"{name!r} is taken by another one; events name it")
+    seen.setdefault(name, at)
+
+
+def _rule(
+    rule: RouterRule, part: str, bundle: Bundle, source: Source, at: Location
+) -> Iterator[str]:
+    if rule.intent not in bundle.intents:
+        yield source.problem((*at, "intent"), unknown("intent", rule.intent, bundle.intents))
+    if rule.pattern is not None:
+        try:
+            Pattern(rule.pattern)
+        except ValueError as error:
+            yield source.problem((*at, "pattern"), str(error))
+    elif not rule.named:
+        yield source.problem(at, "it takes every request; name a pattern or a class of requests")
+    if part == "before":
+        for field in KNOWN_LATER:
+            if field in rule.named:
+                message = "not known before there is an intent; put the rule under after"
+                yield source.problem((*at, field), message)
+    yield from _class(rule, bundle, source, at)
+
+
+def _override(override: Override, bundle: Bundle, source: Source, at: Location) -> Iterator[str]:
+    if not override.named:
+        yield source.problem(at, "it takes every request; name a class of requests")
+    if override.review_class is not None and override.effect != "review":
+        yield source.problem((*at, "review_class"), f"a {override.effect} has no review class")
+    if override.reply is not None and override.effect != "block":
+        yield source.problem((*at, "reply"), "only a block has a reply")
+    yield from _class(override, bundle, source, at)
+
+
+def _class(one: RequestClass, bundle: Bundle, source: Source, at: Location) -> Iterator[str]:
+    for index, name in enumerate(one.intents):
+        if name not in bundle.intents:
+            message = unknown("intent", name, bundle.intents)
+            yield source.problem((*at, "intents", index), message)
+    for index, name in enumerate(one.groups):
+        if name not in bundle.groups:
+            yield source.problem((*at, "groups", index), unknown("group", name, bundle.groups))
+    spec = bundle.privacy
+    looked_for = {*spec.kinds, *(own.kind for own in spec.recognisers)} if spec else set()
+    for index, name in enumerate(one.personal):
+        if name not in looked_for:
+            message = f"personal data of kind {name!r} is not looked for; see privacy"
+            yield source.problem((*at, "personal", index), message)

@@ -1,0 +1,26 @@
+"""Which overrides of a bundle apply to a request: worked out alike by the router and the gate."""
+
+from interlock.bundles.classes import Features, Override, features_of
+from interlock.bundles.model import Bundle
+from interlock_contracts.case import Case
+from interlock_contracts.routing import Route
+
+
+def features_of_case(bundle: Bundle, case: Case) -> dict[str, frozenset[str]]:
+    """What a case is known by before it has a route."""
+    return features_of(case.request, bundle.groups, (one.kind for one in case.personal))
+
+
+def features_of_route(bundle: Bundle, case: Case, route: Route) -> Features:
+    """What a case is known by once it has one."""
+    classes = (route.data_class,) if route.data_class else ()
+    return features_of_case(bundle, case) | {
+        "intents": frozenset((route.intent,)),
+        "risks": frozenset((route.risk.value,)),
+        "data_classes": frozenset(classes),
+    }
+
+
+def overrides_of(bundle: Bundle, features: Features) -> tuple[Override, ...]:
+    """All overrides that apply, in the order of the bundle."""
+    return tuple(one for one in bundle.overrides if one.has(features))
