@@ -27,9 +27,9 @@ KEEP_RATIO = 0.7
 ADDING_RATIO = 0.55
 """The same for a sentence that has a word of the question which was not yet said."""
 
-OTHER_CHUNK_RATIO = 0.85
-"""The same for a sentence of another chunk than the best one's: it repeats words more often
-than it adds something."""
+FURTHER_RATIO = 0.85
+"""The same for a sentence of another chunk than the best one's, which repeats words more often than
+it adds something, and for one with another figure where the best one has the figure asked for."""
 
 MAX_SENTENCES = 3
 MAX_CHUNKS = 2
@@ -85,7 +85,7 @@ def support(
         return []
     return [
         Support(read[at][0].handle, read[at][1][position])
-        for at, position in _choose(scored, read, asked.keys())
+        for at, position in _choose(scored, read, asked.keys(), wanted(question))
     ]
 
 
@@ -208,17 +208,23 @@ def _says(refused: Sequence[re.Pattern[str]], text: str) -> bool:
     return any(pattern.search(text) for pattern in refused)
 
 
-def _choose(scored: Sequence[_Scored], read: Read, asked: Set[str]) -> list[tuple[int, int]]:
+def _choose(
+    scored: Sequence[_Scored], read: Read, asked: Set[str], figure: re.Pattern[str] | None
+) -> list[tuple[int, int]]:
     """The best one, then the others in reading order, its own chunk's first; nothing twice."""
     chosen: list[tuple[int, int]] = []
     best, home = scored[0].score, scored[0].at
+
+    def figured(one: _Scored) -> bool:
+        return bool(figure and figure.search(read[one.at][1][one.position].text))
+
     for one in scored:
         if len(chosen) == MAX_SENTENCES:
             break
         used = {chunk for chunk, _ in chosen}
         mine = read[one.at][1][one.position].stems
-        ratio = OTHER_CHUNK_RATIO
-        if one.at == home:
+        ratio = FURTHER_RATIO
+        if one.at == home and not (figured(one) and figured(scored[0])):
             said = frozenset().union(*(read[a][1][p].stems for a, p in chosen))
             ratio = KEEP_RATIO if (asked & mine) <= said else ADDING_RATIO
         if one.score < best * ratio:
