@@ -12,19 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import nats.errors
 from pydantic import ValidationError
 
-from interlock.runtime.broker.connect import BrokerClient, connect
-from interlock.runtime.broker.credentials import load_credential
+from interlock.runtime.broker.connect import BrokerClient
 from interlock.runtime.broker.topology import stream_name
-from interlock.runtime.commit import EXPECT_NEW, Committed, Committer
+from interlock.runtime.commit import EXPECT_NEW, Committed
 from interlock.runtime.errors import RetryLater, UserError
 from interlock.runtime.log import JetStreamLog
+from interlock.sdk.tenant import TenantClient
 from interlock_contracts.documents import (
     DOCUMENT,
     Document,
@@ -69,44 +66,15 @@ class Written:
     version: int
 
 
-class Documents:
-    """Writes the documents of one tenant. Safe for concurrent use; one connection is enough."""
+class Documents(TenantClient):
+    """Writes the documents of one tenant, with its ingest credential (`ingest-<tenant>.nk`)."""
+
+    _USER_PREFIX = f"{Actor.INGEST}-"
 
     def __init__(self, client: BrokerClient, tenant: str, *, cell: str = LIVE_CELL) -> None:
-        self.tenant = tenant
-        self._client = client
-        self._committer = Committer(client)
+        super().__init__(client, tenant, cell=cell)
         self._subject = f"{cell}.{DOCUMENT}.{tenant}"
         self._get = f"$JS.API.DIRECT.GET.{stream_name(cell)}.{self._subject}"
-
-    @classmethod
-    async def connect(
-        cls, url: str, credential: Path, *, tenant: str | None = None, cell: str = LIVE_CELL
-    ) -> Self:
-        """Connect with an ingest credential file (`ingest-<tenant>.nk`).
-
-        Raises:
-            UserError: the credential cannot be read, or the broker is away or refuses it.
-        """
-        seed = load_credential(credential)
-        client = await connect(url, seed, name=seed.user)
-        return cls(client, tenant or seed.user.removeprefix(f"{Actor.INGEST}-"), cell=cell)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._committer.close()
-        await self._client.close()
 
     def describe(
         self,

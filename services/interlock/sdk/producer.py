@@ -11,19 +11,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import nats.errors
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from interlock.runtime.broker.connect import BrokerClient, connect
-from interlock.runtime.broker.credentials import load_credential
+from interlock.runtime.broker.connect import BrokerClient
 from interlock.runtime.broker.topology import stream_name
-from interlock.runtime.commit import EXPECT_NEW, Committed, Committer
+from interlock.runtime.commit import EXPECT_NEW, Committed
 from interlock.runtime.errors import RetryLater, UserError
+from interlock.sdk.tenant import TenantClient
 from interlock_contracts.actions import Confirm, Decided
 from interlock_contracts.answer import Answer
 from interlock_contracts.event import Event, InvalidEvent, parse_data
@@ -58,49 +55,20 @@ class _Following:
     steps: dict[str, set[str]] = field(default_factory=dict)
 
 
-class Producer:
-    """Submits the requests of one tenant. Safe for concurrent use; one connection is enough."""
+class Producer(TenantClient):
+    """Submits the requests of one tenant, with its credential (`producer-<tenant>.nk`)."""
+
+    _USER_PREFIX = "producer-"
 
     def __init__(self, client: BrokerClient, tenant: str, *, cell: str = LIVE_CELL) -> None:
-        self.tenant = tenant
-        self._client = client
-        self._cell = cell
-        self._committer = Committer(client)
+        super().__init__(client, tenant, cell=cell)
         self._following: dict[str, _Following] = {}
         self._get = f"$JS.API.DIRECT.GET.{stream_name(cell)}"
 
-    @classmethod
-    async def connect(
-        cls, url: str, credential: Path, *, tenant: str | None = None, cell: str = LIVE_CELL
-    ) -> Self:
-        """Connect with a producer's credential file (`producer-<tenant>.nk`).
-
-        Raises:
-            UserError: the credential cannot be read, or the broker is away or refuses it.
-        """
-        seed = load_credential(credential)
-        client = await connect(url, seed, name=seed.user)
-        producer = cls(client, tenant or seed.user.removeprefix("producer-"), cell=cell)
+    async def _begin(self) -> None:
         for event in ("answer", "confirm", "notice"):
-            subject = f"{cell}.{event}.{producer.tenant}.>"
-            await client.subscribe_checked(subject, cb=producer._hint)
-        return producer
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._committer.close()
-        await self._client.close()
+            subject = f"{self._cell}.{event}.{self.tenant}.>"
+            await self._client.subscribe_checked(subject, cb=self._hint)
 
     async def ask(
         self,
