@@ -1,7 +1,7 @@
 """`doctor` about models: which could not be asked from here, and what is missing."""
 
 import pytest
-from tests.unit.test_generator import bundle
+from tests.support.generator import bundle
 from tests.unit.test_models_choice import EMBEDDED, hosted
 
 from interlock.bundles.model import ModelCandidate

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.unit.test_generator import FakeLog, bundle, given
+from tests.support.generator import FakeLog, bundle, given
 from tests.unit.test_models_choice import done, routed
 
 from interlock.bundles.model import Bundle, ModelCandidate

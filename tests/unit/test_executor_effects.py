@@ -1,193 +1,34 @@
-"""The effectful half of the executor: each recovery at each crash point, and never a blind call."""
+"""Effects: at most once without a person knowing, whatever fails when."""
 
-import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.effects import (
+    DOUBT,
+    LANDED,
+    NOT,
+    NOW,
+    REQUEST,
+    Balance,
+    Crash,
+    PayAsk,
+    World,
+    grant,
+    nothing,
+    raising,
+)
 
-from interlock.runtime.errors import RetryLater, SlowDown, UserError
-from interlock.sdk import Reconciled, ToolContext, ToolError, ToolExecutor
+from interlock.runtime.errors import RetryLater, UserError
+from interlock.sdk import ToolContext, ToolError, ToolExecutor
 from interlock.sdk.effects import MAX_ATTEMPTS, Performer
 from interlock.sdk.outcome import MAX_OUTPUT_BYTES, Outcome
-from interlock_contracts.actions import Effect, Grant, Reservation, Result, effect_key
+from interlock_contracts.actions import Effect, Grant
 from interlock_contracts.answer import FactRequest
-from interlock_contracts.base import Model
-from interlock_contracts.canonical import digest
-from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.subjects import Subject
-from interlock_contracts.tools import ToolArguments, tool
-
-REQUEST = "01JD0000000000000000000000"
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-
-
-class Crash(BaseException):
-    """The process dies here."""
-
-
-@tool(effect="write", recovery="idempotent", timeout_ms=1000)
-class PayAgain(ToolArguments):
-    """A write that may be repeated with the same key."""
-
-    cents: int
-
-
-@tool(effect="write", recovery="reconcile", timeout_ms=1000)
-class PayAsk(ToolArguments):
-    """A write whose provider can be asked."""
-
-    cents: int
-
-
-@tool(effect="external", timeout_ms=1000)
-class PayOnce(ToolArguments):
-    """A write that only a person can look into."""
-
-    cents: int
-
-
-@tool(effect="read", timeout_ms=20)
-class Balance(ToolArguments):
-    """A read."""
-
-    account: str
-
-
-def nothing() -> None:
-    """No fault."""
-
-
-@dataclass
-class World:
-    """The log, the provider and the clock: what outlives a crash. Hooks inject faults."""
-
-    now: datetime = NOW
-    sequence: int = 0
-    events: dict[tuple[str, ...], Event] = field(default_factory=dict)
-    ledger: dict[str, dict[str, Any]] = field(default_factory=dict)
-    calls: list[ToolContext] = field(default_factory=list)
-    before_call: Callable[[], None] = nothing
-    after_call: Callable[[], None] = nothing
-    before_reserve: Callable[[], None] = nothing
-    after_reserve: Callable[[], None] = nothing
-    on_read: Callable[[], None] = nothing
-    on_ask: Callable[[], None] = nothing
-    output: object = None
-    gate: asyncio.Event | None = None
-
-    def put(self, subject: Subject, data: Model) -> bool:
-        address = (subject.event, subject.tenant, subject.request_id, subject.step)
-        if address in self.events:
-            return False
-        self.sequence += 1
-        self.events[address] = Event(
-            subject, data, "id", "/t", self.now, logged_at=self.now, sequence=self.sequence
-        )
-        return True
-
-    async def reserve(self, reservation: Reservation, subject: Subject, /) -> bool:
-        self.before_reserve()
-        at = Subject(
-            "ev", "approved", subject.tenant, subject.request_id, reservation.action, subject.tail
-        )
-        self.put(at, reservation)  # the grant stands on the log before anything comes of it
-        stored = self.put(subject, reservation)
-        self.after_reserve()
-        return stored
-
-    async def read(
-        self, event: str, tenant: str, request_id: str, step: str, tail: str | None = None
-    ) -> Event | None:
-        self.on_read()
-        return self.events.get((event, tenant, request_id, step))
-
-    def finish(self, grant: Grant, outcome: Outcome) -> None:
-        """What the runtime does with an outcome."""
-        result = Result(
-            action=grant.action,
-            tool=grant.tool,
-            effect_key=grant.effect_key,
-            **{name: getattr(outcome, name) for name in ("effect", "output", "failure")},
-        )
-        subject = Subject("ev", "result", grant.tenant, grant.request_id, grant.action, grant.tool)
-        self.put(subject, result)
-
-    async def pay(self, call: ToolContext) -> object:
-        self.calls.append(call)
-        self.before_call()
-        if self.gate is not None:
-            await self.gate.wait()
-        self.ledger.setdefault(call.idempotency_key, {"payment": len(self.ledger) + 1})
-        self.after_call()
-        return self.output or self.ledger[call.idempotency_key]
-
-    def process(self) -> Performer:
-        """A freshly started executor process."""
-        executor = ToolExecutor()
-
-        @executor.tool(PayAgain)
-        async def again(arguments: PayAgain, call: ToolContext) -> object:
-            return await self.pay(call)
-
-        @executor.tool(PayAsk)
-        async def ask(arguments: PayAsk, call: ToolContext) -> object:
-            return await self.pay(call)
-
-        @executor.reconcile(PayAsk)
-        async def find(arguments: PayAsk, call: ToolContext) -> Reconciled:
-            self.on_ask()
-            found = self.ledger.get(call.idempotency_key)
-            return Reconciled.landed(found) if found else Reconciled.did_not_happen()
-
-        @executor.tool(PayOnce)
-        async def once(arguments: PayOnce, call: ToolContext) -> object:
-            return await self.pay(call)
-
-        @executor.tool(Balance)
-        async def balance(arguments: Balance, call: ToolContext) -> object:
-            self.calls.append(call)
-            self.before_call()
-            if arguments.account == "slow":
-                await asyncio.Event().wait()
-            return self.output or {"cents": 5}
-
-        return Performer(executor, self, self.reserve, clock=lambda: self.now)
-
-
-def grant(name: str, action: str = "1-0", **arguments: Any) -> Grant:
-    arguments = arguments or {"cents": 100}
-    return Grant(
-        action=action,
-        tenant="acme",
-        request_id=REQUEST,
-        tool=name,
-        arguments=arguments,
-        arguments_digest=digest(arguments),
-        action_digest=digest("action"),
-        effect_key=effect_key("acme", REQUEST, name, arguments),
-        bundle=digest("bundle"),
-        requester="ann",
-        issued_at=NOW,
-        expires_at=NOW + timedelta(minutes=5),
-        key_id="k",
-        signature="s",
-    )
-
-
-def raising(error: BaseException) -> Callable[[], None]:
-    def fault() -> None:
-        raise error
-
-    return fault
-
-
-LANDED, NOT, DOUBT = Effect.LANDED, Effect.DID_NOT_HAPPEN, Effect.IN_DOUBT
 
 
 @pytest.mark.parametrize(
@@ -311,87 +152,6 @@ async def test_a_read_that_fails_did_not_happen_and_reserves_nothing(
     assert outcome.failure is not None
     assert outcome.failure.message == message
     assert world.events == {}
-
-
-@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
-async def test_the_same_effect_asked_for_by_two_actions_happens_once(name: str) -> None:
-    world = World()
-    first, second = grant(name, "1-0"), grant(name, "2-0")
-    outcome = await world.process().perform(first)
-    world.now += timedelta(minutes=1)
-    other = world.process()
-    with pytest.raises(RetryLater) as later:
-        await other.perform(second)
-    assert not isinstance(later.value, SlowDown)  # bounded: the first may have died for good
-    world.finish(first, outcome)
-    assert await other.perform(second) == outcome
-    assert len(world.calls) == 1
-
-
-@pytest.mark.parametrize("name", ["pay_ask", "pay_once"])
-async def test_another_executors_call_is_waited_out(name: str) -> None:
-    world = World(after_call=raising(Crash()))
-    with pytest.raises(Crash):
-        await world.process().perform(grant(name))
-    with pytest.raises(SlowDown) as waits:
-        await world.process().perform(grant(name))
-    assert waits.value.delay == pytest.approx(11.0)
-
-
-@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
-async def test_another_actions_call_is_waited_for(name: str) -> None:
-    world = World()
-    await world.process().perform(grant(name, "1-0"))
-    with pytest.raises(SlowDown) as waits:
-        await world.process().perform(grant(name, "1-1"))
-    assert waits.value.delay == pytest.approx(1.0)
-
-
-@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
-async def test_an_outcome_whose_result_could_not_be_committed_is_kept(name: str) -> None:
-    world = World()
-    process = world.process()
-    outcome = await process.perform(grant(name))
-    assert await process.perform(grant(name)) == outcome
-    assert len(world.calls) == 1
-
-
-@pytest.mark.parametrize("name", ["pay_again", "pay_ask", "pay_once"])
-async def test_a_redelivery_while_the_call_is_running_is_sent_away(name: str) -> None:
-    world, granted = World(gate=asyncio.Event()), grant(name)
-    process = world.process()
-    calling = asyncio.Event()
-    world.before_call = calling.set
-    first = asyncio.create_task(process.perform(granted))
-    await asyncio.wait_for(calling.wait(), 5)
-    with pytest.raises(RetryLater):
-        await process.perform(granted)
-    assert world.gate is not None
-    world.gate.set()
-    assert (await first).effect is LANDED
-    assert len(world.calls) == 1
-
-
-async def test_a_reservation_whose_acknowledgement_was_lost_is_still_ours() -> None:
-    world, granted = World(after_reserve=raising(TimeoutError())), grant("pay_once")
-    process = world.process()
-    with pytest.raises(TimeoutError):
-        await process.perform(granted)
-    world.after_reserve = nothing
-    assert (await process.perform(granted)).effect is LANDED
-    assert len(world.calls) == 1
-
-
-async def test_an_unanswered_claim_is_good_for_its_own_action_only() -> None:
-    world = World(after_reserve=raising(TimeoutError()))
-    process = world.process()
-    with pytest.raises(TimeoutError):
-        await process.perform(grant("pay_once", "1-0"))
-    world.after_reserve = nothing
-    with pytest.raises(SlowDown):
-        await process.perform(grant("pay_once", "1-1"))
-    assert (await process.perform(grant("pay_once", "1-0"))).effect is LANDED
-    assert len(world.calls) == 1
 
 
 async def test_a_call_that_cannot_start_in_time_is_not_made() -> None:

@@ -7,8 +7,8 @@ quote that is beside the point.
 from pathlib import Path
 
 import pytest
+from tests.support.extractive import ask, chunk, said
 from tests.unit.extractive_domains import QUESTIONS, SHOP, Asked
-from tests.unit.test_generator_extractive import ask, chunk, said
 
 from interlock.bundles.compile import compile_bundle
 from interlock.generator.models.extractive.model import answer

@@ -1,160 +1,32 @@
-"""The extractive model: quotes that stand in their source, filled slots, honest endings."""
+"""The extractive model: answering from the sources, and closing after results."""
 
 import re
 from typing import Any
 
 import pytest
+from tests.support.extractive import (
+    CHUNKS,
+    GET_ORDER,
+    REFUND,
+    RETURNS,
+    ask,
+    chunk,
+    record,
+    refused,
+    said,
+)
 
 from interlock.bundles.model import ModelCandidate, OutputContract
 from interlock.generator.models.extractive.model import ExtractiveModel, answer
 from interlock.generator.models.extractive.sentences import sentences
-from interlock.generator.models.extractive.slots import fill, find
-from interlock.generator.models.port import ModelRequest
+from interlock.generator.models.extractive.slots import find
 from interlock.generator.parse import Output
 from interlock_contracts.actions import Effect, Result
-from interlock_contracts.canonical import canonical_json, digest, digest_bytes
-from interlock_contracts.case import Case, Step
+from interlock_contracts.canonical import canonical_json, digest
+from interlock_contracts.case import Step
 from interlock_contracts.failures import FailureCode, failure
-from interlock_contracts.proposal import ModelRecord, Proposal, ToolCall
-from interlock_contracts.request import Principal, Request, Turn
-from interlock_contracts.retrieval import Chunk, Context, RetrievalOutcome
-from interlock_contracts.routing import Risk
-from interlock_contracts.tools import ToolSpec
+from interlock_contracts.proposal import Proposal, ToolCall
 from interlock_contracts.verdict import ActionVerdict, Decision, Verdict, violation
-
-REQUEST_ID = "01JD0000000000000000000000"
-ZERO = "sha256:" + "0" * 64
-ORDER_ID = {
-    "type": "string",
-    "pattern": "^[A-Z]-[0-9]{4}$",
-    "description": "An order number, such as A-1001.",
-    "x-slot": "pattern",
-}
-AMOUNT = {
-    "type": "integer",
-    "exclusiveMinimum": 0,
-    "maximum": 100_000,
-    "description": "How much to pay back.",
-    "x-slot": "money_cents",
-}
-REASON = {"enum": ["damaged", "wrong item", "late", "other"], "default": "other", "x-slot": "enum"}
-ADDRESS = {
-    "type": "string",
-    "minLength": 10,
-    "x-slot": "after",
-    "x-after": ["new address is", "to"],
-}
-
-
-def spec(name: str, effect: Any, description: str, required: list[str], **properties: Any) -> Any:
-    return ToolSpec(
-        name=name,
-        description=description,
-        effect=effect,
-        risk=Risk.LOW,
-        recovery="operator",
-        parameters={"type": "object", "properties": properties, "required": required},
-        summary={
-            "create_refund": "Refund {amount_cents} cents of order {order_id}",
-            "get_order": "Look up order {order_id}",
-        }.get(name, ""),
-    )
-
-
-GET_ORDER: ToolSpec = spec(
-    "get_order", "read", "Look up one order.", ["order_id"], order_id=ORDER_ID
-)
-REFUND: ToolSpec = spec(
-    "create_refund",
-    "write",
-    "Pay money of an order back.",
-    ["order_id", "amount_cents"],
-    order_id=ORDER_ID,
-    amount_cents=AMOUNT,
-    reason=REASON,
-)
-MOVE: ToolSpec = spec(
-    "change_address",
-    "write",
-    "Change the delivery address of an order.",
-    ["order_id", "address"],
-    order_id=ORDER_ID,
-    address=ADDRESS,
-)
-
-RETURNS = """# Returns
-
-You have **30 days** to return
-an item. Used items are not taken back.
-
-## Labels
-
-- The return label is free within the country.
-- For other countries you pay the postage yourself.
-
-| zone | cost |
-| --- | --- |
-| Canada | 12 dollars shipping |
-"""
-CARE = "# Kettle care\n\nDescale the kettle every 3 months. Never put the base in water."
-
-
-def chunk(number: int, text: str, title: str = "", score: float = 1.0) -> Chunk:
-    return Chunk(
-        handle=f"c{number}",
-        chunk_id=f"chunk-{number}",
-        document_id=f"doc-{number}",
-        version=ZERO,
-        digest=digest_bytes(text.encode()),
-        source="help",
-        tenant="acme",
-        title=title,
-        text=text,
-        score=score,
-    )
-
-
-CHUNKS = (chunk(1, RETURNS, "Returns", 0.9), chunk(2, CARE, "Kettle care", 0.6))
-
-
-def ask(
-    text: str,
-    *tools: ToolSpec,
-    chunks: tuple[Chunk, ...] = (),
-    history: tuple[str, ...] = (),
-    steps: tuple[Step, ...] = (),
-    contract: OutputContract | None = None,
-) -> ModelRequest:
-    turns = tuple(
-        Turn(role="assistant" if said.startswith(">") else "user", text=said.lstrip("> "))
-        for said in history
-    )
-    request = Request(
-        request_id=REQUEST_ID,
-        tenant="acme",
-        principal=Principal(user="u1", role="customer"),
-        text=text,
-        history=turns,
-    )
-    context = Context(outcome=RetrievalOutcome.FOUND, chunks=chunks) if chunks else None
-    case = Case(request=request, bundle=ZERO, context=context, steps=steps, step=len(steps))
-    contract, step = contract or OutputContract(), len(steps) + 1
-    return ModelRequest(case, (), "", tools, contract, step, known=tools)
-
-
-def record(provider: str = "extractive") -> ModelRecord:
-    return ModelRecord(route="default", provider=provider, model="m", prompt=ZERO, output="{}")
-
-
-def said(output: Output) -> str:
-    return "\n".join(statement.text for statement in output.statements)
-
-
-def refused(output: Output, *paths: str) -> Step:
-    proposal = Proposal(statements=output.statements, calls=output.calls, model=record())
-    violations = tuple(violation(FailureCode.FORBIDDEN_CONTENT, path, "no") for path in paths)
-    return Step(proposal=proposal, verdict=Verdict(decision=Decision.REPAIR, violations=violations))
-
 
 # personal data
 
@@ -310,173 +182,6 @@ def test_sentences_are_split_with_their_words_and_their_quotes() -> None:
 )
 def test_odd_texts_are_split_without_harm(text: str) -> None:
     assert all(one.quote in text for one in sentences(text))
-
-
-# filling slots
-
-
-@pytest.mark.parametrize(
-    ("text", "cents"),
-    [
-        ("refund $45 please", (4500,)),
-        ("45.50 dollars", (4550,)),
-        ("€12", (1200,)),
-        ("12,50 €", (1250,)),
-        ("I want £1,00 back", (100,)),
-        ("$999.9", (99990,)),
-        ("$1,000.00", (100000,)),
-        ("99 cents", (99,)),
-        ("$20, yes $20", (2000,)),
-        ("I paid $60, give me $20", (6000, 2000)),
-        ("order 4500", ()),
-        ("-$45", ()),
-        ("$0", ()),
-        ("$45.505", ()),
-        ("$2,000,000", ()),
-        ("A-1001", ()),
-    ],
-)
-def test_amounts_of_money(text: str, cents: tuple[int, ...]) -> None:
-    assert find(AMOUNT, text) == cents
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("order A-1001.", ("A-1001",)),
-        ("(A-1001), B-2002", ("A-1001", "B-2002")),
-        ("order a-1001", ("A-1001",)),
-        ("XA-1001", ()),
-        ("A-10012", ()),
-        ("A-1001-7", ()),
-    ],
-)
-def test_patterns(text: str, found: tuple[str, ...]) -> None:
-    assert find(ORDER_ID, text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("it arrived damaged", ("damaged",)),
-        ("you sent the wrong items", ("wrong item",)),
-        ("an item came late", ("late",)),
-        ("I do not like it", ()),
-    ],
-)
-def test_members_of_an_enum(text: str, found: tuple[str, ...]) -> None:
-    assert find(REASON, text) == found
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("Ship A-1001 to 12 Elm Street, Portland please.", ("12 Elm Street, Portland",)),
-        ("I want to move it to 12 Elm Street instead", ("12 Elm Street",)),
-        ("My new address is 5 St. James Road. Thanks", ("5 St. James Road",)),
-        ("send it to my office", ()),
-        ("to", ()),
-    ],
-)
-def test_words_after_a_marker(text: str, found: tuple[str, ...]) -> None:
-    assert find(ADDRESS, text) == found
-
-
-@pytest.mark.parametrize("text", ["to " * 5_000, "1," * 8_000, "$" * 16_000, "a-" * 8_000])
-def test_long_monotonous_texts_take_no_long_time(text: str) -> None:
-    for schema in (ORDER_ID, AMOUNT, REASON, ADDRESS):
-        assert len(find(schema, text)) <= 1
-
-
-def test_text_takes_the_users_own_words() -> None:
-    assert find({"type": "string", "x-slot": "text"}, " Call me. ") == ("Call me.",)
-    assert find({"type": "string", "maxLength": 3, "x-slot": "text"}, "Call me.") == ()
-
-
-def test_a_slot_in_a_reference_or_an_optional_is_found() -> None:
-    tool = spec("t", "read", "T.", [], a={"$ref": "#/$defs/Id"}, b={"anyOf": [REASON, {}]})
-    tool = tool.model_copy(update={"parameters": {**tool.parameters, "$defs": {"Id": ORDER_ID}}})
-    assert fill(tool, ["A-1001 is late"]).arguments == {"a": "A-1001", "b": "late"}
-
-
-def test_the_newest_turn_of_the_user_wins() -> None:
-    filled = fill(REFUND, ["make it $30", "refund $20 of A-1001", "or A-1002"])
-    assert filled.arguments == {"order_id": "A-1001", "amount_cents": 3000}
-    assert filled.missing == ()
-
-
-# proposing calls
-
-
-def test_all_slots_filled_makes_the_call() -> None:
-    output = answer(ask("Refund $45 of A-1001, it was damaged", REFUND, GET_ORDER))
-    arguments = {"order_id": "A-1001", "amount_cents": 4500, "reason": "damaged"}
-    assert output == Output(calls=(ToolCall(tool="create_refund", arguments=arguments),))
-
-
-def test_a_missing_slot_is_asked_for_by_its_description() -> None:
-    output = answer(ask("I want a refund of $45", REFUND))
-    assert output.calls == ()
-    assert said(output) == "Which order is it about (an order number, such as A-1001)?"
-
-
-def test_the_reply_to_a_question_completes_the_call() -> None:
-    output = answer(ask("A-1001", REFUND, history=("I want a refund of $45", "> Which order?")))
-    assert output.calls[0].arguments == {"order_id": "A-1001", "amount_cents": 4500}
-
-
-def test_the_assistants_words_fill_no_slot() -> None:
-    output = answer(ask("Refund it", REFUND, history=("> You have A-1001, paid $45.",)))
-    assert output.calls == ()
-
-
-def test_two_amounts_are_asked_about_and_not_guessed() -> None:
-    output = answer(ask("I paid $60 for A-1001 and want a $20 refund", REFUND))
-    assert output.calls == ()
-    assert said(output) == "What is the amount (60.00 or 20.00)?"
-
-
-def test_two_orders_are_two_look_ups_but_never_two_writes() -> None:
-    reads = answer(ask("Where are A-1001 and A-1002?", GET_ORDER))
-    assert [c.arguments["order_id"] for c in reads.calls] == ["A-1001", "A-1002"]
-    write = answer(ask("Refund $5 on A-1001 and A-1002", REFUND))
-    assert write.calls == ()
-    assert said(write) == "Which order is it about (A-1001 or A-1002)?"
-
-
-def test_a_look_up_is_preferred_unless_the_write_is_named() -> None:
-    assert answer(ask("Where is A-1001?", REFUND, GET_ORDER)).calls[0].tool == "get_order"
-    named = answer(ask("Change the address of A-1001 to 12 Elm Street", GET_ORDER, MOVE))
-    assert named.calls[0].tool == "change_address"
-
-
-def test_a_tool_that_is_not_offered_is_never_called() -> None:
-    output = answer(ask("Refund $45 of A-1001", GET_ORDER))
-    assert {call.tool for call in output.calls} <= {"get_order"}
-
-
-def test_declining_does_nothing() -> None:
-    output = answer(ask("No, thanks", REFUND, history=("Refund $45 of A-1001", "> Sure?")))
-    assert output.calls == ()
-    assert "anything else" in said(output)
-    assert answer(ask("yes, do it", REFUND, history=("Refund $45 of A-1001", "> Sure?"))).calls
-
-
-def test_a_refused_argument_is_asked_for_again() -> None:
-    text = "Refund $45 of A-1001"
-    first = answer(ask(text, REFUND))
-    step = refused(first, "/calls/0/arguments/amount_cents")
-    second = answer(ask(text, REFUND, steps=(step,)))
-    assert second.calls == ()
-    assert said(second) == "What is the amount (how much to pay back)?"
-    third = answer(ask(text, REFUND, steps=(step, refused(second, "/statements/0"))))
-    assert third.abstained
-
-
-def test_a_call_refused_as_such_is_not_made_again() -> None:
-    text = "Refund $45 of A-1001"
-    step = refused(answer(ask(text, REFUND)), "/calls/0")
-    assert answer(ask(text, REFUND, steps=(step,))).abstained
 
 
 # closing after results

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import given as for_all
 from hypothesis import strategies as st
 from jinja2 import Environment
-from tests.unit.test_generator import GET_ORDER, FakeLog, bundle, given
+from tests.support.generator import GET_ORDER, FakeLog, bundle, given
 from tests.unit.test_generator_domains import EXAMPLE
 from tests.unit.test_models_choice import EMBEDDED, Models, hosted, routed
 

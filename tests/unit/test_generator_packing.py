@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given as for_all
 from hypothesis import strategies as st
-from tests.unit.test_generator import ZERO, FakeLog, bundle, case, given, proposal_of
+from tests.support.generator import ZERO, FakeLog, bundle, case, given, proposal_of
 from tests.unit.test_models_choice import EMBEDDED, Models, answer, decided, hosted, record
 
 from interlock.bundles.model import ModelCandidate, ModelRoute

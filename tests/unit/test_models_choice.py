@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.unit.test_generator import ZERO, FakeLog, bundle, case, given, proposal_of
+from tests.support.generator import ZERO, FakeLog, bundle, case, given, proposal_of
 
 from interlock.bundles.model import Bundle, ModelCandidate, Price
 from interlock.generator.choice import cost_micros
