@@ -37,12 +37,14 @@ def lock_entries(text: str) -> dict[str, tuple[str, list[str]]]:
 
 
 def wanted() -> list[Requirement]:
-    """Everything the two distributions ask for: to run, to be built, to be developed."""
+    """Everything the two distributions ask for: to run, with every extra, to be built and developed."""
     found: list[Requirement] = []
     for path in PROJECTS:
         project = tomllib.loads(path.read_text())
         lines = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
         lines += project.get("dependency-groups", {}).get("dev", [])
+        for extra in project["project"].get("optional-dependencies", {}).values():
+            lines += extra
         found += [Requirement(line) for line in lines]
     return [need for need in found if canonicalize_name(need.name) not in OWN]
 
