@@ -11,6 +11,7 @@ from interlock.bundles.errors import BundleError
 from interlock.bundles.model import Bundle
 from interlock.bundles.policies import check_policies
 from interlock.bundles.source import Source, read_source, read_texts, read_tools
+from interlock.bundles.spelling import unknown_key
 from interlock_contracts.canonical import canonical_json, digest_bytes
 
 _FROM_FILES = {
@@ -122,6 +123,6 @@ def _validated(data: bytes, source: Source) -> Bundle:
         problems = []
         for item in found:
             unknown = item["type"] == "extra_forbidden"
-            message = "unknown key; remove it or mend its spelling" if unknown else item["msg"]
+            message = unknown_key(item["loc"]) if unknown else item["msg"]
             problems.append(source.problem(item["loc"], message))
         raise BundleError(problems) from error
