@@ -37,7 +37,7 @@ def lock_entries(text: str) -> dict[str, tuple[str, list[str]]]:
 
 
 def wanted() -> list[Requirement]:
-    """Everything the two distributions ask for: to run, with every extra, to be built and developed."""
+    """All that the two distributions ask for: to run, every extra, to be built and developed."""
     found: list[Requirement] = []
     for path in PROJECTS:
         project = tomllib.loads(path.read_text())
