@@ -51,7 +51,8 @@ APART = (*WORKERS, "generator", "contract-validator")
 """Six processes: those with two hops twice."""
 
 TOPOLOGY = Topology(tenants=("acme",))
-CAPACITY = 256
+CAPACITY = 1024
+"""Messages that a hop works on at once: more than ever wait for it on average."""
 
 Ready = Callable[[], None]
 Run = Callable[[str, Settings, asyncio.Event, Ready], Coroutine[Any, Any, None]]
