@@ -2,13 +2,16 @@
 doubled."""
 
 import asyncio
+import json
 import os
 import random
 import signal
 import sqlite3
+import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.system import (
@@ -128,7 +131,19 @@ async def caught_up(system: System, durable: str) -> None:
             await asyncio.sleep(0.1)  # the broker offers no event for this
 
 
-@pytest.mark.timeout(180)
+async def verified(system: System) -> list[dict[str, Any]]:
+    """What `interlock replay` says of every request on the log."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "interlock.cli", "replay", "--since", "1", "--json"),
+        *("--state", str(system.broker.state)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    shown, _ = await process.communicate()
+    return [json.loads(line) for line in shown.splitlines()]
+
+
+@pytest.mark.timeout(240)
 async def test_every_request_is_answered_once_and_every_refund_happens_once(
     tmp_path: Path,
 ) -> None:
@@ -147,6 +162,7 @@ async def test_every_request_is_answered_once_and_every_refund_happens_once(
         dead = [message.body for message in await logged(system.broker, "ev.dead.>")]
         everything = await subjects_on_log(system.broker, "ev.>")
         last = (await consumer_state(system.broker, "audit-sink"))["delivered"]["stream_seq"]
+        replays = await verified(system)
     assert answers == {f"ev.answer.acme.{one.request_id}.0": 1 for one in wanted}
     assert dead == []
     undone = [one.text for one in wanted if not finished(traffic.answers[one.request_id])]
@@ -157,6 +173,8 @@ async def test_every_request_is_answered_once_and_every_refund_happens_once(
         "FROM refunds WHERE order_id LIKE 'A-2%' GROUP BY order_id ORDER BY order_id",
     )
     assert effects == [(f"A-{2000 + n}", 1, 1, 1000) for n in range(REFUNDS)]
+    assert [one for one in replays if not one["identical"] or one["pending"]] == []
+    assert {one["request_id"] for one in replays} == {one.request_id for one in wanted}
     with open_reader(Settings(state=tmp_path)) as store:
         report = verify(store.database, public_key(tmp_path), store.keys)
     assert report.ok, report.findings
