@@ -112,13 +112,18 @@ async def havoc(system: System, traffic: Traffic) -> list[str]:
     victims = [*SERVICES[:3], "broker", *SERVICES[3:], "broker"]
     for number, victim in enumerate(victims, 1):
         await traffic.answered(REQUESTS * number * 9 // (10 * len(victims)) - 10)
-        if victim == "broker":
-            await system.broker.kill()
-        else:
-            (worker,) = system.workers[victim]
-            assert isinstance(worker, Worker)
-            os.kill(worker.pid, signal.SIGKILL)
+        await kill(system, victim)
     return victims
+
+
+async def kill(system: System, victim: str) -> None:
+    """kill -9 of a service, or of the broker."""
+    if victim == "broker":
+        await system.broker.kill()
+        return
+    (worker,) = system.workers[victim]
+    assert isinstance(worker, Worker)
+    os.kill(worker.pid, signal.SIGKILL)
 
 
 async def caught_up(system: System, durable: str) -> None:
