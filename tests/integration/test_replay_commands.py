@@ -1,112 +1,33 @@
 """Replays of a stretch of the log as a user runs them: nothing acts, and each finds its fault."""
 
 import asyncio
-import json
 import os
 import re
-import shutil
 import sys
 import tarfile
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
 from tests.support.broker import connected
-from tests.support.system import QUESTION, logged, rows, running_system, sdk
+from tests.support.replays import SUPPORT, World, running_world
 
-from interlock.cli.system import System
 from interlock.replay.message import LogMessage
 from interlock.replay.pool import bundle_answer, replayers
 from interlock.replay.scan import LogReader
 from interlock.runtime.wiring import load_bundles
-from interlock_contracts.answer import Answer
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-SUPPORT = Path("examples/support").resolve()
-
-ASKED = {
-    "question": ("acme", "maria", QUESTION),
-    "refund": ("globex", "li", "Please refund $12.50 of order G-2005, mail li@example.com."),
-    "no-limit": ("acme", "maria", "Please refund $900.00 of order A-1001, it is damaged."),
-    "staff-only": ("acme", "tom", "Draft a reply to Maria about her damaged trimmer"),
-    "not-theirs": ("acme", "ben", "Where is my order A-1004?"),
-}
-
-
-@dataclass
-class World:
-    """A running system, what was asked of it, and where files may be made."""
-
-    system: System
-    state: Path
-    folder: Path
-    requests: dict[str, str]
-
-    async def run(self, *arguments: str, broker: bool = True) -> tuple[int, str, str]:
-        """One command: exit status, standard output and standard error."""
-        environment = {**os.environ, "INTERLOCK_STATE": str(self.folder / "nothing")}
-        if broker:
-            environment["INTERLOCK_STATE"] = str(self.state)
-        environment["COLUMNS"] = "200"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "interlock.cli", *arguments, env=environment,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await process.communicate()
-        assert process.returncode is not None
-        return process.returncode, out.decode(), err.decode()
-
-    async def found(self, *arguments: str, broker: bool = True) -> tuple[int, list[dict[str, Any]]]:
-        """A command with --json: exit status and its lines."""
-        status, out, err = await self.run(*arguments, "--json", broker=broker)
-        assert "Traceback" not in err, err
-        return status, [json.loads(line) for line in out.splitlines()]
-
-    async def state_of_the_world(self) -> tuple[int, list[Any]]:
-        """How much is logged, and what the shop's books say."""
-        messages = await logged(self.system.broker, "ev.>")
-        return len(messages), rows(self.state / "shop.sqlite", "SELECT * FROM refunds")
-
-    def bundle(self, name: str, file: str, change: Callable[[str], str]) -> str:
-        """The example with one file changed; its folder."""
-        folder = self.folder / name
-        if not folder.exists():
-            shutil.copytree(SUPPORT, folder, ignore=shutil.ignore_patterns("__pycache__"))
-            before = (folder / file).read_text(encoding="utf-8")
-            after = change(before)
-            assert after != before
-            (folder / file).write_text(after, encoding="utf-8")
-        return str(folder)
-
-    @property
-    def low(self) -> str:
-        """Refunds are reviewed from 10.00 on instead of 100.00."""
-        return self.bundle(
-            "low", "policies/refunds.cedar", lambda text: text.replace("10000", "1000")
-        )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    """One system for the module, after an answer, a refund and refusals."""
-    state, folder = tmp_path_factory.mktemp("state"), tmp_path_factory.mktemp("files")
-    async with running_system(state, bundle=SUPPORT) as system:
-        world = World(system, state, folder, {})
-        for name, (tenant, user, text) in ASKED.items():
-            async with await sdk(system.broker, tenant) as producer:
-                request = producer.request(text, user=user, role="customer", timeout=60)
-                await producer.submit(request)
-                answer = await producer.answer(request.request_id)
-                assert isinstance(answer, Answer)
-                done = name in ("question", "refund")
-                assert (answer.status.value == "answered") is done, name
-                world.requests[name] = request.request_id
-        yield world
+    """One system for the module."""
+    made = tmp_path_factory.mktemp
+    async with running_world(made("state"), made("files")) as running:
+        yield running
 
 
 async def test_a_stretch_of_the_log_is_identical(world: World) -> None:
@@ -165,34 +86,6 @@ async def test_a_backtest_passes_only_what_opens_nothing(world: World) -> None:
     assert (status, [one["direction"] for one in found]) == (1, ["tighter"])
     status, _ = await world.found("policy", "backtest", "--bundle", world.low, "--allow-tighter")
     assert status == 0
-
-
-PLANTED = [
-    ("policies", "safety_policy", "refund", "policies/refunds.cedar",
-     lambda text: text.replace("<= 10000 };", "<= 100 };").replace("> 10000 };", "> 1000000 };")),
-    ("routing", "routing", "question", "bundle.yaml",
-     lambda text: text.replace("threshold: 0.25", "threshold: 0.999")),
-    ("retrieval", "retrieval", "question", "bundle.yaml",
-     lambda text: text.replace(
-         "knowledge/{tenant}/public_help", "knowledge/{tenant}/customer_notes")),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("part", "area", "name", "file", "change"), PLANTED, ids=[one[0] for one in PLANTED]
-)
-async def test_a_bisection_blames_the_part_that_was_changed(
-    world: World, part: str, area: str, name: str, file: str, change: Callable[[str], str]
-) -> None:
-    before = await world.state_of_the_world()
-    bad = world.bundle(f"bad-{part}", file, change)
-    status, (found,) = await world.found(
-        "replay", "bisect", "--good", str(SUPPORT), "--bad", bad, world.requests[name]
-    )
-    assert found["verdict"] == "found", found
-    assert [one["part"] for one in found["blamed"]] == [part]
-    assert (found["area"], status) == (area, 0)
-    assert await world.state_of_the_world() == before
 
 
 async def exported(world: World, name: str, *more: str) -> Path:

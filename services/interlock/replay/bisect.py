@@ -23,9 +23,14 @@ PARTS: dict[str, tuple[tuple[str, ...], Actor, FailureArea]] = {
         Actor.INTENT_ROUTER,
         FailureArea.ROUTING,
     ),
+    "privacy": (("privacy",), Actor.INTENT_ROUTER, FailureArea.SAFETY_POLICY),
     "retrieval": (("sources", "retrieval"), Actor.RETRIEVER, FailureArea.RETRIEVAL),
     "prompts": (("prompts",), Actor.GENERATOR, FailureArea.OUTPUT_CONTRACT),
-    "models": (("models",), Actor.GENERATOR, FailureArea.OUTPUT_CONTRACT),
+    "models": (
+        ("models", "prices", "accounts", "residency"),
+        Actor.GENERATOR,
+        FailureArea.OUTPUT_CONTRACT,
+    ),
     "tools": (("tools",), Actor.CONTRACT_VALIDATOR, FailureArea.TOOL_CALL),
     "policies": (("policies",), Actor.CONTRACT_VALIDATOR, FailureArea.SAFETY_POLICY),
     "outputs": (("outputs",), Actor.CONTRACT_VALIDATOR, FailureArea.OUTPUT_CONTRACT),
@@ -36,6 +41,10 @@ PARTS: dict[str, tuple[tuple[str, ...], Actor, FailureArea]] = {
 
 _WRAPPERS = {FailureCode.REPAIRS_EXHAUSTED.value, FailureCode.RETRIES_EXHAUSTED.value}
 """They say that something went wrong again, not what."""
+
+_FIND = frozenset({"routing", "retrieval", "stage.intent-router", "stage.retriever"})
+"""Parts that decide what is found. A model that says nothing also ends with a code of retrieval:
+it is believed only of these."""
 
 
 class Bisection:
@@ -172,7 +181,9 @@ def _area(good: Outcome, bad: Outcome, part: str) -> tuple[str, str | None]:
     failed, fine = _codes(bad), _codes(good)
     only = [code for code in failed if code not in fine] or [c for c in fine if c not in failed]
     for code in [one for one in only if one not in _WRAPPERS] or only:
-        return AREA_OF[FailureCode(code)].value, code
+        area = AREA_OF[FailureCode(code)]
+        if area is not FailureArea.RETRIEVAL or part in _FIND:
+            return area.value, code
     return (PARTS[part][2].value if part in PARTS else FailureArea.RUNTIME.value), None
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from interlock.bundles.model import Bundle, ModelCandidate
 from interlock.contract_validator import stage as validator
 from interlock.contract_validator.personal import values_of
-from interlock.contract_validator.rules import Question
+from interlock.contract_validator.rules import Question, words_of
 from interlock.generator import stage as generator
 from interlock.generator.models.port import ModelPassed, ModelRequest, ModelResponse
 from interlock.generator.models.routes import HOSTED, ModelRoutes
@@ -98,8 +98,9 @@ class Effects:
         asked = (request.query, (request.tenant,), request.scopes, request.sources)
         if asked != (record.queries[0], record.tenants, record.scopes, record.sources):
             return "the query or its sources"
-        if self.then is not None:
-            if self.then.retrieval != self.bundle.retrieval:
+        route = found.case.route if found is not None else None
+        if self.then is not None and route is not None:
+            if self.then.retrieval_of(route.intent) != request.spec:
                 return "the bundle's retrieval"
             ours = [self.bundle.sources.get(name) for name in request.sources]
             if ours != [self.then.sources.get(name) for name in request.sources]:
@@ -167,15 +168,18 @@ class Effects:
         raise NotRecorded(f"{tool} was not asked this then: the fact is missing")
 
     async def standing(self, _tenant: str, question: Question, _now: datetime) -> Standing:
-        """What a ledger said then, while the tools' rules are the same: a span is not recorded."""
-        if self.then is not None and self.then.tools == self.bundle.tools:
-            for entry in self.recorded.entries:
-                if not isinstance(entry, Event) or entry.subject.event != "verdict":
-                    continue
-                verdict = entry.case.verdict
-                for one in verdict.standings if verdict is not None else ():
-                    if (one.ledger, one.rule) == (question.ledger, question.rule):
-                        return one
+        """What a ledger said then about the same span of time, whatever the limit is now."""
+        tools = self.then.tools.values() if self.then is not None else ()
+        spans = {words_of(one): one.per_s for tool in tools for one in tool.limits}
+        spans |= {words_of(one): one.within_s or 0 for tool in tools for one in tool.after}
+        for entry in self.recorded.entries:
+            if not isinstance(entry, Event) or entry.subject.event != "verdict":
+                continue
+            verdict = entry.case.verdict
+            for one in verdict.standings if verdict is not None else ():
+                same = one.rule == question.rule or spans.get(one.rule) == question.span_s
+                if one.ledger == question.ledger and same:
+                    return one.model_copy(update={"rule": question.rule})
         raise NotRecorded(f"the ledger {question.rule!r} was not asked this then")
 
     async def perform(self, grant: Grant) -> Outcome:
