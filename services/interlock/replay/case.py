@@ -1,8 +1,9 @@
 """A case file: all that one request needs to be run again, anywhere, without a broker.
 
 A gzipped tar of `messages.jsonl` (the log's own messages, byte for byte: what was asked, the
-chunks that were found, what the model said, facts, verdicts, results), `bundles/<digest>.json`
-and `case.json`, which has the SHA-256 of every other file.
+chunks that were found, what the model said, facts, verdicts, results), `bundles/<digest>.json`,
+`proofs.jsonl` where the audit log had all of it (`interlock.replay.proven`), and `case.json`, which
+has the SHA-256 of every other file.
 """
 
 import gzip
@@ -19,6 +20,7 @@ from interlock import __version__
 from interlock.bundles.errors import BundleUnknown
 from interlock.bundles.model import Bundle
 from interlock.replay.message import LogMessage
+from interlock.replay.proven import Proven, read_proofs
 from interlock.replay.redaction import redacted
 from interlock.runtime.errors import UserError
 from interlock_contracts.canonical import canonical_json
@@ -27,6 +29,7 @@ from interlock_contracts.request import Request
 FORMAT = 1
 MAX_BYTES = 512 * 1024 * 1024
 _MANIFEST, _MESSAGES, _BUNDLES = "case.json", "messages.jsonl", "bundles/"
+_PROOFS = "proofs.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class CaseFile:
     messages: tuple[LogMessage, ...]
     bundles: Mapping[str, Bundle]
     redacted: bool = False
+    proofs: tuple[Proven, ...] = ()
 
     async def get(self, digest: str) -> Bundle:
         """The bundle with this digest; raises `BundleUnknown`."""
@@ -63,18 +67,21 @@ def write_case(
     bundles: Sequence[Bundle],
     *,
     redact: bool = False,
+    proofs: Sequence[Proven] = (),
 ) -> None:
     """Write a case; the same content is the same bytes.
 
     With `redact` personal data is replaced by placeholders in every message. Bytes, digests and
     ids then no longer belong to each other: such a case can be read and asked what-if, but
-    not verified.
+    neither verified nor proven.
     """
     kept = redacted(messages) if redact else list(messages)
     lines = [json.dumps(one.to_json(), ensure_ascii=False) for one in kept]
     files = {_MESSAGES: "".join(f"{line}\n" for line in lines).encode()}
     for bundle in bundles:
         files[f"{_BUNDLES}{bundle.digest.removeprefix('sha256:')}.json"] = canonical_json(bundle)
+    if proofs and not redact:
+        files[_PROOFS] = "".join(f"{one.model_dump_json()}\n" for one in proofs).encode()
     manifest = {
         "format": FORMAT,
         "interlock": __version__,
@@ -123,6 +130,7 @@ def _case(path: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Case
             for name, content in files.items()
             if name.startswith(_BUNDLES)
         ]
+        proofs = read_proofs(files.get(_PROOFS, b""))
     except (ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read: {type(error).__name__}") from None
     return CaseFile(
@@ -130,6 +138,7 @@ def _case(path: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Case
         messages,
         {one.digest: one for one in bundles},
         bool(manifest.get("redacted")),
+        proofs,
     )
 
 

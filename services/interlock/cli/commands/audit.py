@@ -43,6 +43,10 @@ def verify(
     proof: Annotated[
         Path | None, typer.Option(help="Check this proof (of `audit prove`) instead of the store.")
     ] = None,
+    case: Annotated[
+        Path | None,
+        typer.Option(help="Check this case file (of `events --export`) instead of the store."),
+    ] = None,
     sealed: Annotated[
         bool, typer.Option("--sealed", help="Do not open contents; needs no secret at all.")
     ] = False,
@@ -60,6 +64,9 @@ def verify(
         return
     if export is not None:
         _say_export(export, public, json_=json_)
+        return
+    if case is not None:
+        _say_case(case, public, json_=json_)
         return
     with open_reader(settings, sealed=sealed) as store, err.status("verifying"):
         report = verify_store(store.database, public, store.keys, witness=_witness(checkpoint))
@@ -171,6 +178,34 @@ def _say_export(path: Path, key: "Ed25519PublicKey", *, json_: bool) -> None:
             out.print(f"[green]verified[/]: each of {count} records is in the log as signed")
     if found:
         raise typer.Exit(1)
+
+
+def _say_case(path: Path, key: "Ed25519PublicKey", *, json_: bool) -> None:
+    from interlock.replay.case import read_case
+    from interlock.replay.proven import check, covered
+
+    case = read_case(path)
+    if not case.proofs:
+        raise UserError(f"{path} carries no proofs: {_UNPROVEN[case.redacted]}")
+    found = check(case.messages, case.proofs, key)
+    if json_:
+        print_json({"ok": not found, "messages": len(case.messages), "findings": found})
+    else:
+        for one in found:
+            out.print(one, style="red", markup=False)
+        if not found:
+            out.print(
+                f"[green]proven[/]: each of {len(case.messages)} messages is in the log as signed, "
+                f"under a checkpoint of {covered(case.proofs)} records"
+            )
+    if found:
+        raise typer.Exit(1)
+
+
+_UNPROVEN = {
+    True: "it is redacted, and no longer what is on record",
+    False: "when it was exported, the audit log did not have all of it; export it again",
+}
 
 
 def _witness(path: Path | None) -> str | None:

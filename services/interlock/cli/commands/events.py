@@ -1,7 +1,8 @@
 """`events`: the timeline of one request."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -24,6 +25,10 @@ from interlock_contracts.answer import Answer, DeadLetter
 from interlock_contracts.case import Case
 from interlock_contracts.custody import Custody
 from interlock_contracts.event import Event, InvalidEvent
+
+if TYPE_CHECKING:
+    from interlock.replay.message import LogMessage
+    from interlock.replay.proven import Proven
 
 
 def events(
@@ -99,12 +104,30 @@ async def _export(settings: Settings, request_id: str, path: Path, redact: bool)
                 bundles = [await (await stored_bundles(client, settings)).get(digest)]
         except (BundleUnknown, BundleError, BundleRefused):
             note = f"; without its bundle {digest}, which is not at hand"
+    proofs, unproven = ((), "") if redact else _proofs(settings, messages)
     try:
-        write_case(path, messages, bundles, redact=redact)
+        write_case(path, messages, bundles, redact=redact, proofs=proofs)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror})") from None
-    kind = "redacted case (not verifiable)" if redact else "case"
-    return f"wrote {path}: a {kind} of {len(messages)} messages{note}"
+    kind = "redacted case (not verifiable)" if redact else "proven case" if proofs else "case"
+    return f"wrote {path}: a {kind} of {len(messages)} messages{note}{unproven}"
+
+
+def _proofs(
+    settings: Settings, messages: "Sequence[LogMessage]"
+) -> "tuple[tuple[Proven, ...], str]":
+    """Proofs that the audit log has all of it; none, and a note why, where it does not."""
+    from interlock.audit_sink.errors import DatabaseError
+    from interlock.audit_sink.places import open_reader
+    from interlock.replay.proven import prove
+
+    try:
+        with open_reader(settings) as reader:
+            return prove(reader, messages), ""
+    except UserError as error:
+        return (), f"; not proven: {error}"
+    except DatabaseError as error:
+        return (), f"; not proven: the audit store cannot be read ({type(error).__name__})"
 
 
 def what(event: Event) -> str:

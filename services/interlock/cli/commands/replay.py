@@ -119,6 +119,8 @@ async def _verify(given: Replays, processes: int | None, json_: bool) -> bool:
             "this case is redacted: its digests no longer fit, so it can be asked --with, "
             "but not verified"
         )
+    if wanted.case is not None and wanted.case.proofs and not json_:
+        err.print("it carries proofs: `interlock audit verify --case` checks them", style="dim")
     count, diverged = 0, 0
     async for found in replayed(given, {"task": "verify"}, processes):
         count += 1
