@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.support.broker import connected
 from tests.support.replays import SUPPORT, World, running_world
 
+from interlock.audit_sink.checkpoint import verifier_key
 from interlock.replay.message import LogMessage
 from interlock.replay.pool import bundle_answer, replayers
 from interlock.replay.scan import LogReader
@@ -123,6 +125,30 @@ async def test_a_case_that_was_changed_is_refused(world: World) -> None:
     assert "was changed: messages.jsonl" in err
 
 
+async def test_a_case_is_proven_against_the_audit_tree(world: World) -> None:
+    case = await exported(world, "refund")
+    key = world.state / "audit" / "key.pub"
+    check = "audit", "verify", "--case", str(case), "--key", str(key)
+    status, (found,) = await world.found(*check, broker=False)
+    assert (status, found["findings"]) == (0, [])
+    assert found["messages"] > 8
+    other = world.folder / "other.pub"
+    write_key(other)
+    check = *check[:-1], str(other)
+    status, (found,) = await world.found(*check, broker=False)
+    assert (status, len(found["findings"])) == (1, found["messages"])
+    assert "no signature of this key" in found["findings"][0]
+    status, _, err = await world.run("replay", str(case), broker=False)
+    assert status == 0
+    assert "audit verify --case" in err
+
+
+def write_key(path: Path) -> None:
+    """A verifier key that nothing here is signed with."""
+    public = Ed25519PrivateKey.generate().public_key()
+    path.write_text(verifier_key(public), encoding="utf-8")
+
+
 async def test_a_redacted_case_names_nobody_and_decides_the_same(world: World) -> None:
     case = await exported(world, "refund", "--redact")
     with tarfile.open(case) as archive:
@@ -132,6 +158,10 @@ async def test_a_redacted_case_names_nobody_and_decides_the_same(world: World) -
     assert "li@example.com" not in text
     assert not re.search(r'\\"user\\":\s*\\"li\\"', text)
     assert "PERSON_1" in text
+    key = str(world.state / "audit" / "key.pub")
+    status, _, err = await world.run("audit", "verify", "--case", str(case), "--key", key)
+    assert status == 1
+    assert "carries no proofs: it is redacted" in err
     status, _, err = await world.run("replay", str(case), broker=False)
     assert status == 1
     assert "redacted" in err
