@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from interlock_contracts.base import CleanText, Digest, Model, Name, Score, Token
+from interlock_contracts.signals import Signal
 
 
 class Trust(StrEnum):
@@ -91,11 +92,12 @@ class RetrievalRecord(Model):
 
 
 class Context(Model):
-    """What the generator may use and cite, and how it was found."""
+    """What the generator may use and cite, how it was found, and signs of an injection in it."""
 
     outcome: RetrievalOutcome
     chunks: tuple[Chunk, ...] = ()
     record: RetrievalRecord | None = None
+    signals: tuple[Signal, ...] = Field(default=(), exclude_if=_is_empty)
 
     def chunk(self, handle: str) -> Chunk | None:
         """The chunk with this handle, or None."""

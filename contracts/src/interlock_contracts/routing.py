@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from interlock_contracts.base import CleanText, Model, Score, Token
+from interlock_contracts.signals import Signal
 
 
 class Risk(StrEnum):
@@ -54,7 +55,7 @@ class Route(Model):
     `confidence` and `margin` (distance to the second-best intent) are in 0..1. `plans` are tools
     that may be planned with and explained, and never run. With a `data_class`, only models that
     may have data of that class are asked. `overrides` are those of the bundle that apply to it,
-    by id; the gate works them out again.
+    by id; the gate works them out again. `signals` are signs of an injection in what was written.
     """
 
     intent: Token
@@ -71,3 +72,4 @@ class Route(Model):
     budget: Budget = Budget()
     why: tuple[Reason, ...] = ()
     overrides: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
+    signals: tuple[Signal, ...] = Field(default=(), exclude_if=_is_empty)

@@ -42,10 +42,14 @@ def _case(event: str, by: str, case: Case) -> Iterator[str]:
             yield f"{by} took it for {route.intent!r} ({route.risk} risk, {route.confidence:.2f})"
             yield f"tools it may use: {tools}"
             yield from (f"because of {why.kind} {why.reference}" for why in route.why)
+            if route.signals:
+                yield f"signs of an injection: {', '.join(one.kind for one in route.signals)}"
             if route.overrides:
                 yield f"held to the overrides {', '.join(route.overrides)}"
         case "context" if case.context is not None:
             yield f"{by} retrieved: {case.context.outcome}"
+            for one in case.context.signals:
+                yield f"sign of an injection in {one.handle}: {one.kind}"
             for chunk in case.context.chunks:
                 where = f"{chunk.document_id} ({chunk.trust}, version {chunk.version[7:19]})"
                 yield f"{chunk.handle} from {where}: {_short(chunk.text, 120)}"

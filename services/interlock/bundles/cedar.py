@@ -5,7 +5,8 @@ action per tool and one (`read:<source>`) per governed source, the `Tenant` as r
 context `request` and, of a tool, `arguments`, `facts` and
 `history`: `done`, the tools whose effect landed in this request, and `repeated`, whether this
 very call did. `request.limit_cents` is the most the user said they would spend, if they did;
-`request.said` is everything with a digit in it that they wrote (order numbers, last digits).
+`request.said` is everything with a digit in it that they wrote (order numbers, last digits),
+`request.signals` the kinds of signs of an injection in the request and what was retrieved.
 https://docs.cedarpolicy.com/schema/json-schema.html
 """
 
@@ -92,6 +93,7 @@ def context_type(bundle: Bundle, tool: ToolSpec) -> dict[str, Any]:
                     "channel": _STRING,
                     "limit_cents": {**_SCALARS["integer"], "required": False},
                     "said": _set(_STRING),
+                    "signals": _set(_STRING),
                 }
             ),
             "history": _record({"done": _set(_STRING), "repeated": _SCALARS["boolean"]}),
@@ -108,7 +110,16 @@ def _set(element: dict[str, Any]) -> dict[str, Any]:
 
 
 READ_CONTEXT: dict[str, Any] = _record(
-    {"request": _record({"intent": _STRING, "tenant": _STRING, "channel": _STRING})}
+    {
+        "request": _record(
+            {
+                "intent": _STRING,
+                "tenant": _STRING,
+                "channel": _STRING,
+                "signals": _set(_STRING),
+            }
+        )
+    }
 )
 """What a policy sees as `context` when it judges whether a source may be read."""
 

@@ -7,6 +7,7 @@ from interlock.bundles.classes import KNOWN_LATER, Override, RequestClass, Route
 from interlock.bundles.model import Bundle
 from interlock.bundles.patterns import Pattern
 from interlock.bundles.source import Location, Source
+from interlock_contracts.signals import SIGNAL_KINDS
 
 
 def check_routing(bundle: Bundle, source: Source) -> Iterator[str]:
@@ -81,6 +82,10 @@ def _class(one: RequestClass, bundle: Bundle, source: Source, at: Location) -> I
     for index, name in enumerate(one.groups):
         if name not in bundle.groups:
             yield source.problem((*at, "groups", index), unknown("group", name, bundle.groups))
+    for index, name in enumerate(one.signals):
+        if name not in SIGNAL_KINDS:
+            message = unknown("kind of signal", name, SIGNAL_KINDS)
+            yield source.problem((*at, "signals", index), message)
     spec = bundle.privacy
     looked_for = {*spec.kinds, *(own.kind for own in spec.recognisers)} if spec else set()
     for index, name in enumerate(one.personal):

@@ -1,23 +1,31 @@
 """Which overrides of a bundle apply to a request: worked out alike by the router and the gate."""
 
+from collections.abc import Iterable
+
 from interlock.bundles.classes import Features, Override, features_of
 from interlock.bundles.model import Bundle
 from interlock_contracts.case import Case
 from interlock_contracts.routing import Route
+from interlock_contracts.signals import Signal
 
 
-def features_of_case(bundle: Bundle, case: Case) -> dict[str, frozenset[str]]:
-    """What a case is known by before it has a route."""
-    return features_of(case.request, bundle.groups, (one.kind for one in case.personal))
+def features_of_case(
+    bundle: Bundle, case: Case, signals: Iterable[Signal] = ()
+) -> dict[str, frozenset[str]]:
+    """What a case is known by before it has a route; `signals` are those in the request."""
+    known = features_of(case.request, bundle.groups, (one.kind for one in case.personal))
+    return known | {"signals": frozenset(one.kind for one in signals)}
 
 
 def features_of_route(bundle: Bundle, case: Case, route: Route) -> Features:
     """What a case is known by once it has one."""
     classes = (route.data_class,) if route.data_class else ()
+    signals = (*route.signals, *(case.context.signals if case.context else ()))
     return features_of_case(bundle, case) | {
         "intents": frozenset((route.intent,)),
         "risks": frozenset((route.risk.value,)),
         "data_classes": frozenset(classes),
+        "signals": frozenset(one.kind for one in signals),
     }
 
 

@@ -9,6 +9,7 @@ from interlock.bundles.cedar import cedar_schema, entities, entity, read_action
 from interlock.bundles.model import Bundle, Prepared
 from interlock.bundles.policies import read_policies
 from interlock_contracts.request import Request
+from interlock_contracts.routing import Route
 
 Parsed = tuple[cedarpy.PolicySet, cedarpy.Schema]
 
@@ -27,7 +28,7 @@ _PARSED = Prepared(_parse)
 
 
 def forbidden_sources(
-    bundle: Bundle, request: Request, intent: str, sources: Iterable[str]
+    bundle: Bundle, request: Request, route: Route, sources: Iterable[str]
 ) -> set[str]:
     """Those of `sources` that are governed and that no policy permits, or that one forbids.
 
@@ -36,13 +37,18 @@ def forbidden_sources(
     governed = {
         name for name in sources if name in bundle.sources and bundle.sources[name].governed
     }
-    return {name for name in governed if not _permits(bundle, request, intent, name)}
+    return {name for name in governed if not _permits(bundle, request, route, name)}
 
 
-def _permits(bundle: Bundle, request: Request, intent: str, source: str) -> bool:
+def _permits(bundle: Bundle, request: Request, route: Route, source: str) -> bool:
     policies, schema = _PARSED(bundle)
     who = request.principal
-    context = {"intent": intent, "tenant": request.tenant, "channel": request.channel}
+    context = {
+        "intent": route.intent,
+        "tenant": request.tenant,
+        "channel": request.channel,
+        "signals": sorted({one.kind for one in route.signals}),
+    }
     result = cedarpy.is_authorized(
         {
             "principal": entity("User", who.user),

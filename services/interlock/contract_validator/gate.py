@@ -238,8 +238,9 @@ class Gate:
         """The policies' word on one sound call, by the facts as recorded."""
         values = {fact.name: fact.value for fact in facts}
         principal = case.request.principal
+        signals = features_of_route(self.bundle, case, route)["signals"]
         return self.policies.judge(
-            principal, tool, arguments, values, case.request, route.intent, case.steps
+            principal, tool, arguments, values, case.request, route.intent, case.steps, signals
         )
 
     def _verdict_on(

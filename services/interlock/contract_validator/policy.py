@@ -1,7 +1,7 @@
 """What the bundle's Cedar policies say of one action."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import cedarpy
@@ -52,11 +52,12 @@ class Policies:
         request: Request,
         intent: str,
         steps: Sequence[Step] = (),
+        signals: Iterable[str] = (),
     ) -> PolicyDecision:
         """Permit or deny one call; denied unless a policy permits it and none forbids it.
 
-        `facts` are values by fact name; `steps` what the request has done so far. On allow,
-        `policies` are all permits that hold and `obligations` all of theirs; on deny, `policies`
+        `facts` are values by fact name; `steps` what the request has done so far; `signals` kinds
+        of signs of an injection. On allow, `policies` are all permits that hold and `obligations` all of theirs; on deny, `policies`
         are the forbids that hold, and none when nothing permitted it. Whatever cannot be
         evaluated is denied, with the reason in `errors`: an error in one policy denies even
         where another one permits.
@@ -70,6 +71,7 @@ class Policies:
                 "channel": request.channel,
                 "limit_cents": limit_cents(request) if self._limit else None,
                 "said": names_said(request) if self._said else [],
+                "signals": sorted(signals),
             },
             "history": history(tool, arguments, steps),
         }

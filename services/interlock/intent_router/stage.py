@@ -10,6 +10,7 @@ from interlock.bundles.patterns import PatternTimeout
 from interlock.intent_router.classifier import Classification, Classifier
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.privacy import TooLong, redact_request
+from interlock.runtime.signals import signals_of_request
 from interlock.runtime.stage import Draft, Input
 from interlock_contracts.answer import Answer, AnswerStatus
 from interlock_contracts.case import Case
@@ -71,10 +72,12 @@ async def _redacted(case: Case, bundle: Bundle) -> Case:
 
 
 def _decide(case: Case, bundle: Bundle, using: Capabilities) -> Sequence[Draft]:
-    features = features_of_case(bundle, case)
+    signals = signals_of_request(case.request)
+    features = features_of_case(bundle, case, signals)
     found = using.classifier(bundle).classify(case.request.text, case.request.history, features)
     intent = bundle.intents.get(found.intent)
     route = _route(bundle, intent or Intent(), found, case.request.principal)
+    route = route.model_copy(update={"signals": signals})
     overrides = overrides_of(bundle, features_of_route(bundle, case, route))
     for one in overrides:
         if one.effect == "block":

@@ -8,6 +8,7 @@ from interlock.retriever.documents import microseconds
 from interlock.retriever.keywords import terms
 from interlock.retriever.search import Search, SearchRequest, SearchResult
 from interlock.runtime.errors import NeverRetry
+from interlock.runtime.signals import signals_of_chunks
 from interlock.runtime.stage import Draft, Input
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.privacy import PLACEHOLDER
@@ -38,7 +39,7 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     if case.route is None:
         raise NeverRetry(FailureCode.EVENT_INVALID, "a route event without a route")
     named = set(case.route.sources)
-    withheld = forbidden_sources(input.bundle, case.request, case.route.intent, named)
+    withheld = forbidden_sources(input.bundle, case.request, case.route, named)
     if named - withheld:
         request = SearchRequest(
             query=query_text(case.request),
@@ -53,6 +54,9 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     else:
         outcome = RetrievalOutcome.FILTERED_OUT if named else RetrievalOutcome.NOT_NEEDED
         context = Context(outcome=outcome)
+    signals = signals_of_chunks(context.chunks)
+    if signals:
+        context = context.model_copy(update={"signals": signals})
     return [Draft("context", "0", case.model_copy(update={"context": context}))]
 
 

@@ -1,0 +1,183 @@
+"""Finding signs of a prompt injection or a jailbreak: fixed patterns, no model, no network.
+
+They are evidence. Whoever wants to get past patterns does: what keeps an injected instruction from
+acting is the gate, which asks where every argument comes from and whose choice an action was.
+"""
+
+import base64
+import binascii
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import cast
+
+from interlock_contracts.request import Request
+from interlock_contracts.retrieval import Chunk
+from interlock_contracts.signals import Signal, SignalKind
+
+MOST = 32
+"""Signals of one text that are kept; a text full of them needs no more to be seen for it."""
+
+_OF_RULES = (
+    r"(?:instructions?|rules?|prompts?|guidelines?|directives?|polic(?:y|ies)|restrictions?|"
+    r"safeguards?|programming|constraints?|messages|context)"
+)
+_MODEL = r"(?:ai|llm|gpt(?:-?[0-9]\w*)?|chatgpt|claude|gemini|llama|copilot|chat ?bot|assistant)"
+
+_WORDS: tuple[tuple[SignalKind, str], ...] = (
+    (
+        "override_instructions",
+        r"\b(?:ignor(?:e|ing)|disregard(?:ing)?|forget(?:ting)?|overrid(?:e|ing)|bypass(?:ing)?|"
+        r"do not follow|don't follow|stop following)\s+(?:\w+\s+){0,3}?"
+        r"(?:previous|prior|above|earlier|preceding|original|initial|system|existing|your|"
+        r"safety|all)\s+(?:\w+\s+){0,2}?" + _OF_RULES + r"\b"
+        r"|\b(?:forget|ignore|disregard) (?:everything|all (?:of )?(?:that|this)|anything) "
+        r"(?:above|before|you (?:were|have been|know)|i said|previous)"
+        r"|\b(?:new|updated|real|actual) (?:system )?(?:instructions?|prompt) ?:"
+        r"|\bignorier\w* (?:\w+ ){0,2}(?:vorherigen?|bisherigen?|obigen?) \w*anweisungen\b"
+        r"|\bignore[sz]? (?:\w+ ){0,2}(?:instructions|consignes) (?:précédentes|antérieures)"
+        r"|\bignor[ae] (?:\w+ ){0,2}instrucciones (?:anteriores|previas)",
+    ),
+    (
+        "role_change",
+        r"\b(?:you are|you're|you will be) (?:now|no longer) (?:an? |in |the |bound|restricted|"
+        r"limited|subject|dan\b)"
+        r"|\b(?:act|behave|respond|answer|reply|pretend|roleplay|role-play|imagine)\b[^.\n]{0,40}"
+        r"\b(?:without (?:any )?(?:restrictions?|limits?|limitations?|rules|filters?|censorship)|"
+        r"unrestricted|unfiltered|uncensored|unlimited|no (?:restrictions|rules|filters|limits)|"
+        r"jailbroken|evil)\b"
+        r"|\b(?:developer|god|admin|debug|dan|jailbreak|sudo) mode\b[^.\n]{0,30}"
+        r"\b(?:enabled?|activated?|on)\b"
+        r"|\b(?:enable|activate|enter|switch to) (?:developer|god|dan|jailbreak|sudo) mode\b"
+        r"|\bdo anything now\b|\bjailbreak(?:ed|ing)?\b",
+    ),
+    (
+        "prompt_extraction",
+        r"\b(?:reveal|show|print|repeat|output|display|tell|give|share|leak|recite|what (?:is|are|"
+        r"was|were))\b[^.?\n]{0,30}\b(?:your|the) (?:\w+ )?(?:system|initial|hidden|original|"
+        r"secret|developer|internal) (?:prompts?|instructions?|messages?|rules)\b"
+        r"|\b(?:repeat|print|output)\b[^.?\n]{0,20}\b(?:words|text|everything) above\b",
+    ),
+)
+_TO_MODELS: tuple[tuple[SignalKind, str], ...] = (
+    (
+        "addresses_assistant",
+        r"\b(?:dear|hey|hi|hello|attention|note to|notice to|message to|to you,|instructions? "
+        r"(?:to|for)) (?:the |any |all |every )?" + _MODEL + r"(?:s|\b)"
+        r"|\b(?:if|as|since) you(?: are|'re) an? (?:\w+ )?" + _MODEL + r"\b"
+        r"|\b(?:the |any |all )?(?:ai|llm|chat ?bot|language) (?:assistants?|models?|agents?) "
+        r"(?:must|should|shall|has to|have to|needs? to|reading|processing|is to|are to)\b"
+        r"|\bbefore (?:you )?(?:can )?(?:solv|answer|respond|continu|proceed|complet|finish|"
+        r"summari[sz])\w*[^.\n]{0,60}\b(?:do|follow|execute|perform|carry out|you must|first)\b"
+        r"|\b(?:do not|don't|never) (?:tell|inform|mention|reveal|show|notify|ask|alert)\b"
+        r"[^.\n]{0,20}\b(?:the )?(?:user|customer|human)\b"
+        r"|\bwithout (?:telling|informing|asking|notifying|alerting) (?:the )?"
+        r"(?:user|customer|human)\b",
+    ),
+)
+_MARKUP = (
+    r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\|>"
+    r"|\[/?INST\]|<</?SYS>>|</?(?:system|assistant)(?:_prompt|_message)?>"
+    r"|^\s{0,3}(?:#{2,4} ?)?(?:system|assistant) ?(?:prompt|message|override)? ?:\s*(?=\S)"
+)
+
+
+def _compiled(words: Sequence[tuple[SignalKind, str]]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in words), re.IGNORECASE)
+
+
+_IN_REQUESTS = _compiled(_WORDS)
+_IN_CHUNKS = _compiled(_WORDS + _TO_MODELS)
+_CHAT_MARKUP = re.compile(_MARKUP, re.IGNORECASE | re.MULTILINE)
+_ENCODED = re.compile(r"(?<![\w+/=-])(?:[A-Za-z0-9+/_-]{24,}={0,2}|(?:[0-9A-Fa-f]{2}){20,})(?!\w)")
+_MOST_ENCODED = 4_096
+"""Of a longer run the beginning says enough."""
+
+_SENTENCE = re.compile(r"[A-Za-z][a-z']*[,.:;!?]?(?: [A-Za-z0-9][\w'.,:;!?@-]*){2,}")
+
+# Joiners and direction marks belong to scripts and emoji. These have no place within words, or
+# anywhere: tag characters spell ASCII that nobody sees (only flags of regions have them).
+_HIDDEN = re.compile(
+    "(?<!\U0001f3f4)(?<![\U000e0020-\U000e007f])[\U000e0001\U000e0020-\U000e007f]+"
+    "|(?<=[A-Za-z])[\u200b-\u200d\u2060\ufeff]+(?=[A-Za-z])|[\u200b-\u200f\u2060\ufeff]{4,}"
+    "|[\u202d\u202e]+"
+)
+_INVISIBLE = re.compile(
+    "[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]"
+)
+
+
+def signals_in(text: str, *, retrieved: bool = False) -> Iterator[tuple[SignalKind, int, int]]:
+    """Each sign in `text` as (kind, start, end); `retrieved` text was written for people.
+
+    Words are also found where they are broken up by characters nobody sees, or written with
+    letters that only look like plain ones (NFKC).
+    """
+    plain, places = (text, None) if text.isascii() else _plain(text)
+    for words in (_IN_CHUNKS if retrieved else _IN_REQUESTS, _CHAT_MARKUP):
+        for match in words.finditer(plain):
+            start, end = match.span()
+            if start == end:
+                continue
+            kind = cast(SignalKind, match.lastgroup or "chat_markup")
+            if places is not None:
+                start, end = places[start], places[end - 1] + 1
+            yield kind, start, end
+    if not text.isascii():
+        for match in _HIDDEN.finditer(text):
+            yield "hidden_text", *match.span()
+    for match in _ENCODED.finditer(text):
+        if _says_something(match[0][:_MOST_ENCODED]):
+            yield "encoded_text", *match.span()
+
+
+def _plain(text: str) -> tuple[str, list[int]]:
+    """`text` without what nobody sees and in plain letters; for each character its old place."""
+    characters: list[str] = []
+    places: list[int] = []
+    for place, character in enumerate(text):
+        if _INVISIBLE.match(character):
+            continue
+        for same in unicodedata.normalize("NFKC", character):
+            characters.append("'" if same == "’" else same)
+            places.append(place)
+    return "".join(characters), places
+
+
+def _says_something(run: str) -> bool:
+    """Whether a run of letters is a sentence in base64 or hex."""
+    decoded = []
+    with_padding = run.rstrip("=").replace("-", "+").replace("_", "/")
+    with_padding = with_padding[: len(with_padding) // 4 * 4]
+    with suppress(binascii.Error):
+        decoded.append(base64.b64decode(with_padding, validate=True))
+    with suppress(ValueError):
+        decoded.append(bytes.fromhex(run[: len(run) // 2 * 2]))
+    return any(_SENTENCE.match(one.decode("ascii", "replace").lstrip()) for one in decoded)
+
+
+def signals_of_request(request: Request) -> tuple[Signal, ...]:
+    """The signs in what a user wrote, now and before."""
+    said: list[tuple[int | None, str]] = [
+        (place, turn.text) for place, turn in enumerate(request.history) if turn.role == "user"
+    ]
+    return tuple(
+        Signal(kind=kind, start=start, end=end, turn=place)
+        for place, text in [(None, request.text), *said]
+        for kind, start, end in _in_order(text, retrieved=False)
+    )
+
+
+def signals_of_chunks(chunks: Sequence[Chunk]) -> tuple[Signal, ...]:
+    """The signs in what was retrieved."""
+    return tuple(
+        Signal(kind=kind, start=start, end=end, handle=chunk.handle)
+        for chunk in chunks
+        for kind, start, end in _in_order(chunk.text, retrieved=True)
+    )
+
+
+def _in_order(text: str, *, retrieved: bool) -> list[tuple[SignalKind, int, int]]:
+    found = sorted(set(signals_in(text, retrieved=retrieved)), key=lambda one: (one[1], one[2]))
+    return found[:MOST]
