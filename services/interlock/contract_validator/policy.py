@@ -57,10 +57,10 @@ class Policies:
         """Permit or deny one call; denied unless a policy permits it and none forbids it.
 
         `facts` are values by fact name; `steps` what the request has done so far; `signals` kinds
-        of signs of an injection. On allow, `policies` are all permits that hold and `obligations` all of theirs; on deny, `policies`
-        are the forbids that hold, and none when nothing permitted it. Whatever cannot be
-        evaluated is denied, with the reason in `errors`: an error in one policy denies even
-        where another one permits.
+        of signs of an injection. On allow, `policies` are all permits that hold and `obligations`
+        all of theirs; on deny, `policies` are the forbids that hold, and none when nothing
+        permitted it. Whatever cannot be evaluated is denied, with the reason in `errors`: an error
+        in one policy denies even where another one permits.
         """
         stated = {
             "arguments": with_defaults(dict(arguments), tool.parameters),
