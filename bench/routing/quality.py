@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from interlock.bundles.model import Bundle, Intent, RouterSpec
-from interlock.intent_router.classifier import Classification, Classifier
+from interlock.intent_router.classification import Classification
+from interlock.intent_router.classifier import Classifier
 
 _WRITES = """
     accept_reservations application balance_transfer book_flight book_hotel calendar_update

@@ -39,6 +39,7 @@ class FailureCode(StrEnum):
     INTENT_AMBIGUOUS = "intent_ambiguous"
     ROLE_NOT_ALLOWED = "role_not_allowed"
     REQUEST_BLOCKED = "request_blocked"
+    SEVERAL_INTENTS = "several_intents"
     # tool_call
     TOOL_UNKNOWN = "tool_unknown"
     TOOL_NOT_ALLOWED = "tool_not_allowed"
@@ -131,6 +132,9 @@ MEANING: dict[FailureCode, str] = {
     FailureCode.INTENT_AMBIGUOUS: "Two intents fit the request about equally well.",
     FailureCode.ROLE_NOT_ALLOWED: "The principal's role may not have this intent.",
     FailureCode.REQUEST_BLOCKED: "A rule of the bundle refuses this kind of request outright.",
+    FailureCode.SEVERAL_INTENTS: (
+        "The request asks for several things at once that are not dealt with together."
+    ),
     FailureCode.TOOL_UNKNOWN: "No tool of that name is in the bundle.",
     FailureCode.TOOL_NOT_ALLOWED: "The tool exists, but not for this route, role or scope.",
     FailureCode.ARGUMENTS_INVALID: "The arguments do not fit the tool's schema.",

@@ -49,6 +49,25 @@ class Budget(Model):
     max_cost_micros: int | None = Field(default=None, ge=0, exclude_if=_is_none)
 
 
+class Part(Model):
+    """One of several things that a request asks for, and what it may use.
+
+    `start` and `end` are offsets (code points, end exclusive) into the text of the request as the
+    case has it. `output` is the contract that an answer to this part has to keep.
+    """
+
+    intent: Token
+    risk: Risk
+    start: int = Field(ge=0)
+    end: int = Field(gt=0)
+    confidence: Score
+    margin: Score
+    sources: tuple[Token, ...] = ()
+    tools: tuple[Token, ...] = ()
+    output: Token
+    why: tuple[Reason, ...] = ()
+
+
 class Route(Model):
     """The way a request goes: everything the stages after the router are held to.
 
@@ -56,6 +75,8 @@ class Route(Model):
     that may be planned with and explained, and never run. With a `data_class`, only models that
     may have data of that class are asked. `overrides` are those of the bundle that apply to it,
     by id; the gate works them out again. `signals` are signs of an injection in what was written.
+    Where a request asks for several things, `parts` has them in order; the route's own fields are
+    then those of the riskiest, with the sources and tools of all.
     """
 
     intent: Token
@@ -73,3 +94,9 @@ class Route(Model):
     why: tuple[Reason, ...] = ()
     overrides: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
     signals: tuple[Signal, ...] = Field(default=(), exclude_if=_is_empty)
+    parts: tuple[Part, ...] = Field(default=(), exclude_if=_is_empty)
+
+    def intents_with(self, field: Literal["sources", "tools"], name: str) -> tuple[str, ...]:
+        """The intents that a source or tool is there for."""
+        own = [one.intent for one in self.parts if name in getattr(one, field)]
+        return tuple(dict.fromkeys(own)) or (self.intent,)

@@ -1,7 +1,7 @@
 """A bundle as data. Its digest is pinned on every event; code never travels in it."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from functools import cached_property
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
@@ -12,7 +12,7 @@ from interlock.bundles.classes import Override, RouterRule
 from interlock_contracts.base import CleanText, Digest, Model, Name, Token
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Trust
-from interlock_contracts.routing import Budget, Risk
+from interlock_contracts.routing import Budget, Risk, Route
 from interlock_contracts.tools import ToolSpec
 
 
@@ -68,6 +68,10 @@ class RouterSpec(Model):
     Rules of `before` decide before all else, those of `after` change what was decided; of each the
     first that matches counts. `rule_order` are intents whose own rules come first, in this order
     (`bundle build` writes down the order of the file); the others follow by name.
+
+    `several` is what becomes of a request that asks for several things: `split` deals with all of
+    them at once, `review` does too and lets a person see every action, `refuse` asks for one at a
+    time. Without it a request has one intent.
     """
 
     threshold: float = Field(default=0.35, ge=0, le=1)
@@ -77,6 +81,7 @@ class RouterSpec(Model):
     before: tuple[RouterRule, ...] = Field(default=(), exclude_if=_is_empty)
     after: tuple[RouterRule, ...] = Field(default=(), exclude_if=_is_empty)
     rule_order: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
+    several: Literal["split", "review", "refuse"] | None = Field(default=None, exclude_if=_is_none)
 
 
 class KnowledgeSource(Model):
@@ -312,10 +317,35 @@ class Bundle(Model):
         own = self.intents[intent].retrieval if intent in self.intents else {}
         return RetrievalSpec(**{**self.retrieval.model_dump(), **own}) if own else self.retrieval
 
+    def output_of(self, route: Route) -> OutputContract | None:
+        """The contract an answer has to keep; of a request with parts the strictest of theirs."""
+        names = [one.output for one in route.parts] or [route.output]
+        contracts = [self.outputs.get(name) for name in dict.fromkeys(names)]
+        known = [one for one in contracts if one is not None]
+        if len(known) < len(contracts):
+            return None
+        return known[0] if len(known) == 1 else _strictest(known)
+
     @cached_property
     def digest(self) -> str:
         """The identity of the bundle: `sha256:` over its canonical JSON."""
         return digest(self)
+
+
+_CITATIONS = ("none", "some", "every")
+
+
+def _strictest(contracts: Sequence[OutputContract]) -> OutputContract:
+    """What keeps all of them."""
+    supports = [one.min_support for one in contracts if one.min_support is not None]
+    refuse = any(one.fallback == "refuse" for one in contracts)
+    return OutputContract(
+        citations=max((one.citations for one in contracts), key=_CITATIONS.index),
+        max_chars=min(one.max_chars for one in contracts),
+        forbidden=tuple(dict.fromkeys(p for one in contracts for p in one.forbidden)),
+        min_support=max(supports, default=None),
+        fallback="refuse" if refuse else "extractive",
+    )
 
 
 NO_BUNDLE = Bundle(name="none", version="0")

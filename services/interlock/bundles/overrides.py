@@ -22,13 +22,20 @@ def features_of_route(bundle: Bundle, case: Case, route: Route) -> Features:
     classes = (route.data_class,) if route.data_class else ()
     signals = (*route.signals, *(case.context.signals if case.context else ()))
     return features_of_case(bundle, case) | {
-        "intents": frozenset((route.intent,)),
-        "risks": frozenset((route.risk.value,)),
+        "intents": frozenset((route.intent, *(part.intent for part in route.parts))),
+        "risks": frozenset((route.risk.value, *(part.risk.value for part in route.parts))),
         "data_classes": frozenset(classes),
         "signals": frozenset(one.kind for one in signals),
     }
 
 
-def overrides_of(bundle: Bundle, features: Features) -> tuple[Override, ...]:
+SEVERAL = Override(id="several_intents", effect="review")
+"""What `router.several: review` makes of a request that asks for several things."""
+
+
+def overrides_of(bundle: Bundle, case: Case, route: Route) -> tuple[Override, ...]:
     """All overrides that apply, in the order of the bundle."""
-    return tuple(one for one in bundle.overrides if one.has(features))
+    features = features_of_route(bundle, case, route)
+    found = tuple(one for one in bundle.overrides if one.has(features))
+    seen_by_all = route.parts and bundle.router.several == "review"
+    return (*found, SEVERAL) if seen_by_all else found

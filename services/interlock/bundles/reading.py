@@ -41,10 +41,16 @@ def forbidden_sources(
 
 
 def _permits(bundle: Bundle, request: Request, route: Route, source: str) -> bool:
-    policies, schema = _PARSED(bundle)
-    who = request.principal
+    return all(
+        _permits_for(bundle, request, route, intent, source)
+        for intent in route.intents_with("sources", source)
+    )
+
+
+def _permits_for(bundle: Bundle, request: Request, route: Route, intent: str, source: str) -> bool:
+    who, (policies, schema) = request.principal, _PARSED(bundle)
     context = {
-        "intent": route.intent,
+        "intent": intent,
         "tenant": request.tenant,
         "channel": request.channel,
         "signals": sorted({one.kind for one in route.signals}),

@@ -82,6 +82,9 @@ class Gate:
 
     def output(self, route: Route) -> tuple[OutputContract, Forbidden]:
         """The route's output contract, compiled; the strictest if the bundle lacks it."""
+        if route.parts:
+            united = self.bundle.output_of(route) or OutputContract()
+            return united, compile_forbidden(united)
         return self._outputs.get(route.output, (OutputContract(), ()))
 
     async def judge(
@@ -98,7 +101,7 @@ class Gate:
             SlowDown: nothing is wrong but that a prerequisite is still on its way.
         """
         form = check_form(proposal)
-        overrides = overrides_of(self.bundle, features_of_route(self.bundle, case, route))
+        overrides = overrides_of(self.bundle, case, route)
         violations = form + check_access(case) + check_blocked(overrides)
         actions: list[_Action] = []
         facts: tuple[Fact, ...] = ()
@@ -235,13 +238,20 @@ class Gate:
         arguments: Mapping[str, Any],
         facts: Sequence[Fact],
     ) -> PolicyDecision:
-        """The policies' word on one sound call, by the facts as recorded."""
+        """The policies' word on one sound call, by the facts as recorded.
+
+        Where several intents of the request have the tool, they have to permit it for each.
+        """
         values = {fact.name: fact.value for fact in facts}
         principal = case.request.principal
         signals = features_of_route(self.bundle, case, route)["signals"]
-        return self.policies.judge(
-            principal, tool, arguments, values, case.request, route.intent, case.steps, signals
-        )
+        said = [
+            self.policies.judge(
+                principal, tool, arguments, values, case.request, intent, case.steps, signals
+            )
+            for intent in route.intents_with("tools", tool.name)
+        ]
+        return said[0] if len(said) == 1 else _together(said)
 
     def _verdict_on(
         self, action: "_Action", case: Case, facts: Sequence[Fact], whole: Decision | None
@@ -294,6 +304,18 @@ class _Action:
         if any(duty == "two_person" or duty.startswith("review:") for duty in duties):
             return Decision.REVIEW
         return Decision.CONFIRM if "confirm" in duties else Decision.APPROVE
+
+
+def _together(said: Sequence[PolicyDecision]) -> PolicyDecision:
+    """What holds of a call that is made for several intents: the first denial, or all duties."""
+    denied = next((one for one in said if not one.allowed), None)
+    if denied is not None:
+        return denied
+    return PolicyDecision(
+        allowed=True,
+        policies=tuple(sorted({name for one in said for name in one.policies})),
+        obligations=tuple(sorted({duty for one in said for duty in one.obligations})),
+    )
 
 
 def _policy_violations(index: int, policy: PolicyDecision) -> list[Violation]:

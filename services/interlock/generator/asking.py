@@ -93,7 +93,7 @@ def _left_s(case: Case, now: datetime) -> float | None:
 
 def _specification(bundle: Bundle, route: Route) -> tuple[ModelRoute, OutputContract]:
     model_route = bundle.models.get(route.model_route)
-    contract = bundle.outputs.get(route.output)
+    contract = bundle.output_of(route)
     if model_route is None or contract is None:
         kind, name = (
             ("model route", route.model_route)

@@ -37,8 +37,9 @@ def render(bundle: Bundle, name: str, case: Case, tools: Sequence[ToolSpec]) -> 
     """The prompt `name` for this case.
 
     A template sees `request`, `context` (or None), `tools` (those offered), `history` and
-    `steps` (what was proposed before, what the gate said, what came of it). The filter `fence`
-    marks content of others.
+    `steps` (what was proposed before, what the gate said, what came of it) and, where the request
+    asks for several things, `parts` (the `intent` and `text` of each). The filter `fence` marks
+    content of others.
 
     Raises:
         NeverRetry: the bundle has no such prompt, or it cannot be rendered.
@@ -53,12 +54,18 @@ def render(bundle: Bundle, name: str, case: Case, tools: Sequence[ToolSpec]) -> 
             tools=tools,
             history=case.request.history,
             steps=case.steps,
+            parts=_parts(case),
         )
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         # The message may quote values; its type is enough to find the place.
         raise NeverRetry(
             FailureCode.STAGE_FAILED, f"prompt {name!r}: {type(error).__name__}"
         ) from error
+
+
+def _parts(case: Case) -> list[dict[str, str]]:
+    text, parts = case.request.text, case.route.parts if case.route else ()
+    return [{"intent": one.intent, "text": text[one.start : one.end]} for one in parts]
 
 
 def try_prompts(bundle: Bundle) -> None:

@@ -7,7 +7,7 @@ any example, too small a chance to be right.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,8 +15,10 @@ from typing import NamedTuple
 from interlock.bundles.classes import Features, RequestClass, RouterRule
 from interlock.bundles.model import Bundle
 from interlock.bundles.patterns import Pattern, pattern
+from interlock.intent_router.classification import Classification
 from interlock.intent_router.features import Embed, plain_words
 from interlock.intent_router.fitted import FittedExamples, Found
+from interlock.intent_router.parts import Clause, clauses_of, openers_of
 from interlock.runtime.embedding import load_wordllama
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.request import Turn
@@ -43,22 +45,6 @@ _OPENER = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Classification:
-    """The intent, how sure that is, and why.
-
-    `confidence`, `margin` and `similarity` are in 0..1, as in `Found`. `failure` is set when no
-    intent was clear enough and `intent` is the bundle's fallback.
-    """
-
-    intent: str
-    confidence: float
-    margin: float
-    why: tuple[Reason, ...]
-    failure: FailureCode | None = None
-    similarity: float = 0.0
-
-
 class _Rule(NamedTuple):
     """A rule made ready: whom it takes, by which words, to which intent."""
 
@@ -80,7 +66,8 @@ class Classifier:
         self._spec = bundle.router
         self._intents = bundle.intents
         ordered = [name for name in bundle.router.rule_order if name in bundle.intents]
-        self._rules = _ready(bundle.router.before) + [
+        self._before = _ready(bundle.router.before)
+        self._rules = self._before + [
             _Rule(rule.id, name, pattern(rule.pattern))
             for name in dict.fromkeys((*ordered, *bundle.intents))
             for rule in bundle.intents[name].rules
@@ -91,6 +78,7 @@ class Classifier:
         )
         # A bundle whose intents have rules alone needs no vectors.
         self._fitted = _fitted(examples, self._spec.fallback, embed) if examples else None
+        self._openers = openers_of(text for _, text in examples)
 
     def classify(
         self, text: str, history: Sequence[Turn] = (), features: Features = NOT_KNOWN
@@ -100,6 +88,22 @@ class Classifier:
         `features` are what the request is known by without its text.
         """
         return self._corrected(self._first(text, history, features), text, features)
+
+    def parts(self, text: str, features: Features = NOT_KNOWN) -> tuple[Clause, ...]:
+        """The parts of `text` that ask for different things; none where it asks for one.
+
+        A rule of `before` decides about a request as a whole.
+        """
+        if any(rule.takes(text, features) for rule in self._before):
+            return ()
+        return clauses_of(
+            text,
+            lambda part: self._corrected(
+                self._by_rule(part, features) or self._by_examples(part), part, features
+            ),
+            self._intents,
+            self._openers,
+        )
 
     def _first(self, text: str, history: Sequence[Turn], features: Features) -> Classification:
         """What is decided without the rules that come after."""

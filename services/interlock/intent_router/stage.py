@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from interlock.bundles.model import Bundle, Intent, Prepared
-from interlock.bundles.overrides import features_of_case, features_of_route, overrides_of
+from interlock.bundles.overrides import features_of_case, overrides_of
 from interlock.bundles.patterns import PatternTimeout
-from interlock.intent_router.classifier import Classification, Classifier
+from interlock.intent_router.classification import Classification
+from interlock.intent_router.classifier import Classifier
+from interlock.intent_router.several import unite
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.privacy import TooLong, redact_request
 from interlock.runtime.signals import signals_of_request
@@ -23,6 +25,7 @@ DEFAULT_REPLIES = {
     FailureCode.INTENT_AMBIGUOUS: "I am not sure what you need. Could you say it differently?",
     FailureCode.ROLE_NOT_ALLOWED: "Your account may not ask for this.",
     FailureCode.REQUEST_BLOCKED: "This cannot be asked for here.",
+    FailureCode.SEVERAL_INTENTS: "That is more than one thing. Could you ask for one at a time?",
     FailureCode.OVERSIZE: "Your request is too long. Could you say it in fewer words?",
 }
 """What is said when the bundle has no words of its own in `replies`, by failure code."""
@@ -74,20 +77,31 @@ async def _redacted(case: Case, bundle: Bundle) -> Case:
 def _decide(case: Case, bundle: Bundle, using: Capabilities) -> Sequence[Draft]:
     signals = signals_of_request(case.request)
     features = features_of_case(bundle, case, signals)
-    found = using.classifier(bundle).classify(case.request.text, case.request.history, features)
-    intent = bundle.intents.get(found.intent)
-    route = _route(bundle, intent or Intent(), found, case.request.principal)
-    route = route.model_copy(update={"signals": signals})
-    overrides = overrides_of(bundle, features_of_route(bundle, case, route))
-    for one in overrides:
-        if one.effect == "block":
-            code, why = FailureCode.REQUEST_BLOCKED, f"blocked by the override {one.id}"
-            return (_refuse(case, bundle, code, one.reply, why),)
-    if intent is None or intent.refusal is not None:
-        code = found.failure or FailureCode.OUT_OF_SCOPE
-        return (_refuse(case, bundle, code, intent.refusal if intent else None),)
-    if intent.roles and case.request.principal.role not in intent.roles:
-        return (_refuse(case, bundle, FailureCode.ROLE_NOT_ALLOWED),)
+    classifier, said = using.classifier(bundle), case.request
+    clauses = classifier.parts(said.text, features) if bundle.router.several else ()
+    found = [one.found for one in clauses] or [
+        classifier.classify(said.text, said.history, features)
+    ]
+    intents = [bundle.intents.get(one.intent) for one in found]
+    routes = [
+        _route(bundle, intent or Intent(), one, said.principal)
+        for intent, one in zip(intents, found, strict=True)
+    ]
+    route = unite(clauses, routes).model_copy(update={"signals": signals})
+    overrides = overrides_of(bundle, case, route)
+    for override in overrides:
+        if override.effect == "block":
+            code, why = FailureCode.REQUEST_BLOCKED, f"blocked by the override {override.id}"
+            return (_refuse(case, bundle, code, override.reply, why),)
+    for intent, one in zip(intents, found, strict=True):
+        if intent is None or intent.refusal is not None:
+            code = one.failure or FailureCode.OUT_OF_SCOPE
+            return (_refuse(case, bundle, code, intent.refusal if intent else None),)
+        if intent.roles and said.principal.role not in intent.roles:
+            return (_refuse(case, bundle, FailureCode.ROLE_NOT_ALLOWED),)
+    classes = {one.data_class for one in routes} - {None}
+    if clauses and (bundle.router.several == "refuse" or len(classes) > 1):
+        return (_refuse(case, bundle, FailureCode.SEVERAL_INTENTS),)
     route = route.model_copy(update={"overrides": tuple(one.id for one in overrides)})
     return (Draft("route", "0", case.model_copy(update={"route": route})),)
 

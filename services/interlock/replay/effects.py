@@ -146,7 +146,7 @@ class Effects:
         route = self.then.models.get(record.route)
         if route is None or route.candidates != request.candidates:
             return "the model"
-        if self.then.outputs.get(case.route.output) != request.contract:
+        if self.then.output_of(case.route) != request.contract:
             return "the output contract"
         tools = (self.then.tools[one] for one in case.route.tools if one in self.then.tools)
         return None if tuple(tools) == request.tools else "the tools"

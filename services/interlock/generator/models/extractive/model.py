@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from interlock.bundles.model import ModelCandidate
 from interlock.generator.models.extractive.closing import closing, plain_closing
 from interlock.generator.models.extractive.evidence import support
+from interlock.generator.models.extractive.several import parts_of
 from interlock.generator.models.extractive.slots import Filled, fill
 from interlock.generator.models.extractive.words import stems
 from interlock.generator.models.port import ModelRequest, ModelResponse
@@ -45,8 +46,24 @@ def answer(request: ModelRequest) -> Output:
     """The output for this request; never raises for what a user wrote."""
     offending, strict = _offending(request)
     results = _closings(request, offending)
-    if results:
-        return Output(statements=results)
+    if request.case.route is not None and request.case.route.parts:
+        return _several(request, results)
+    return Output(statements=results) if results else _one(request, offending, strict)
+
+
+def _several(request: ModelRequest, results: tuple[Statement, ...]) -> Output:
+    """The calls of all parts first; then what came of them, and the answers to the other parts."""
+    outputs = [_one(part, *_offending(part)) for part in parts_of(request)]
+    calls = tuple(call for one in outputs for call in one.calls)
+    if calls and not results:
+        return Output(calls=calls)
+    told = (statement for one in outputs if not one.calls for statement in one.statements)
+    statements = tuple(dict.fromkeys((*results, *told)))
+    return Output(statements=statements) if statements else ABSTAIN
+
+
+def _one(request: ModelRequest, offending: Mapping[str, bool], strict: bool) -> Output:
+    """An act, a question or an answer, while nothing has been done yet."""
     texts = _user_texts(request)
     acted = _act(request, texts) if request.tools else None
     # A question that the gate has refused is not asked again.
