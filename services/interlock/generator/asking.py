@@ -7,11 +7,13 @@ from interlock.bundles.model import Bundle, ModelRoute, OutputContract, Task
 from interlock.generator.choice import Asked, choose, task_of
 from interlock.generator.models.port import ModelRequest
 from interlock.generator.packing import Packed, pack
+from interlock.generator.private import shown_case
 from interlock.generator.prompt import render
 from interlock.generator.tokens import counter_of
 from interlock.runtime.errors import NeverRetry
 from interlock_contracts.case import Case
 from interlock_contracts.failures import Failure, FailureCode, failure
+from interlock_contracts.privacy import Values
 from interlock_contracts.proposal import Packing
 from interlock_contracts.routing import Route
 from interlock_contracts.tools import ToolSpec
@@ -25,6 +27,8 @@ class Asking:
     route: Route
     task: Task
     packing: Packing | None
+    hidden: Values
+    """What the placeholders stand for that only the prompt has."""
 
 
 def ask(bundle: Bundle, case: Case, step: int, now: datetime) -> Asking | Failure:
@@ -40,7 +44,7 @@ def ask(bundle: Bundle, case: Case, step: int, now: datetime) -> Asking | Failur
     known = _known(bundle, route)
     offered = _offered(known, route, step)
     task = task_of(case, route, tools=bool(offered))
-    packed = packed_prompt(bundle, case, route, step)
+    packed, hidden = _packed(bundle, case, route, step)
     hosted = any(not one.embedded for one in models.candidates)
     tokens = packed.packing.tokens if packed.packing else 0
     if hosted and not packed.packing:
@@ -63,15 +67,21 @@ def ask(bundle: Bundle, case: Case, step: int, now: datetime) -> Asking | Failur
         hedge_after_s=models.hedge_after_s,
         accounts=bundle.accounts,
     )
-    return Asking(request, route, task, packed.packing)
+    return Asking(request, route, task, packed.packing, hidden)
 
 
 def packed_prompt(bundle: Bundle, case: Case, route: Route, step: int) -> Packed:
     """The prompt of this step, and what was left out of it; raises `NeverRetry` as `ask`."""
+    return _packed(bundle, case, route, step)[0]
+
+
+def _packed(bundle: Bundle, case: Case, route: Route, step: int) -> tuple[Packed, Values]:
     models, _ = _specification(bundle, route)
     tools = _offered(_known(bundle, route), route, step)
     counter = counter_of(models.candidates)
-    return pack(case, models, counter, lambda fit: render(bundle, models.prompt, fit, tools))
+    shown, hidden = shown_case(bundle, case, models)
+    packed = pack(shown, models, counter, lambda fit: render(bundle, models.prompt, fit, tools))
+    return packed, hidden
 
 
 def _known(bundle: Bundle, route: Route) -> tuple[ToolSpec, ...]:

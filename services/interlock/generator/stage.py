@@ -12,6 +12,7 @@ from interlock.generator.choice import cost_micros, price_of
 from interlock.generator.models.port import Complete, ModelResponse
 from interlock.generator.parse import clean_output, parse
 from interlock.generator.plans import without_plans
+from interlock.generator.private import told
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input, Log
 from interlock_contracts.actions import Result
@@ -60,7 +61,8 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     response = await using.models(asking.request)
     record = _record(asking, input.bundle, response)
     # The recorded text is parsed, so that a replay parses the same.
-    proposal = without_plans(parse(record.output, record), asking.route, input.bundle)
+    said = told(parse(record.output, record), asking.hidden)
+    proposal = without_plans(said, asking.route, input.bundle)
     proposed = case.model_copy(
         update={
             "step": step,
