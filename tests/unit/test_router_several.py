@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.gate_world import (
     BUNDLE,
@@ -76,6 +76,7 @@ def test_one_thing_is_not_cut(text: str) -> None:
     assert SHOP.parts(text) == ()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_parts_are_in_order_and_within_the_text(text: str) -> None:
     end = 0

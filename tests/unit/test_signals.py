@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.gate_world import ROUTE, World, changed_bundle, make_case, proposal, refund
 from tests.unit.test_router_rules import bundle, outcome, route
@@ -86,6 +86,7 @@ def test_plain_words_are_none(text: str) -> None:
     assert not list(signals_in(text, retrieved=True))
 
 
+@settings(deadline=None)
 @given(st.text(max_size=300), st.booleans())
 def test_any_text_is_read_and_places_are_within(text: str, retrieved: bool) -> None:
     for kind, start, end in signals_in(text, retrieved=retrieved):

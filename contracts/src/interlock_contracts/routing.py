@@ -19,9 +19,14 @@ class Risk(StrEnum):
 
 
 class Reason(Model):
-    """One reason for a decision: what kind, which rule or example, and how strong."""
+    """One reason for a decision: what kind, which rule, example or word, and how strong.
 
-    kind: Literal["rule", "example", "threshold", "role", "default"]
+    The `rule` that decided has a score, others that matched too have none. The score of an
+    `example` is its similarity to the request in 0..1, that of a `feature` (a word, or two) how
+    much it spoke for the intent against the second best.
+    """
+
+    kind: Literal["rule", "example", "feature", "threshold", "role", "default"]
     reference: CleanText
     score: Score | None = None
 
@@ -33,6 +38,14 @@ def _is_none(value: object) -> bool:
 
 def _is_empty(value: Sized) -> bool:
     return not value
+
+
+class Thresholds(Model):
+    """How sure the router had to be, by the bundle; each in 0..1."""
+
+    similarity: Score
+    confidence: Score
+    margin: Score
 
 
 class Budget(Model):
@@ -71,7 +84,8 @@ class Part(Model):
 class Route(Model):
     """The way a request goes: everything the stages after the router are held to.
 
-    `confidence` and `margin` (distance to the second-best intent) are in 0..1. `plans` are tools
+    `confidence`, `margin` (distance to the second-best intent) and `similarity` (to the nearest
+    examples) are in 0..1; `thresholds` are what they were held against. `plans` are tools
     that may be planned with and explained, and never run. With a `data_class`, only models that
     may have data of that class are asked. `overrides` are those of the bundle that apply to it,
     by id; the gate works them out again. `signals` are signs of an injection in what was written.
@@ -95,6 +109,8 @@ class Route(Model):
     overrides: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
     signals: tuple[Signal, ...] = Field(default=(), exclude_if=_is_empty)
     parts: tuple[Part, ...] = Field(default=(), exclude_if=_is_empty)
+    similarity: Score | None = Field(default=None, exclude_if=_is_none)
+    thresholds: Thresholds | None = Field(default=None, exclude_if=_is_none)
 
     def intents_with(self, field: Literal["sources", "tools"], name: str) -> tuple[str, ...]:
         """The intents that a source or tool is there for."""

@@ -42,6 +42,9 @@ def _case(event: str, by: str, case: Case) -> Iterator[str]:
             yield f"{by} took it for {route.intent!r} ({route.risk} risk, {route.confidence:.2f})"
             yield f"tools it may use: {tools}"
             yield from (f"because of {why.kind} {why.reference}" for why in route.why)
+            for part in route.parts:
+                yield f"part: {part.intent!r} ({part.risk} risk, {part.confidence:.2f})"
+                yield from (f"because of {why.kind} {why.reference}" for why in part.why)
             if route.signals:
                 yield f"signs of an injection: {', '.join(one.kind for one in route.signals)}"
             if route.overrides:

@@ -20,6 +20,7 @@ from interlock.cli.commands import (
     replay,
     retrieve,
     review,
+    route,
     run,
     stage,
     stored,
@@ -58,6 +59,7 @@ app.command()(events.events)
 app.command()(prompt.prompt)
 app.command()(ingest.ingest)
 app.command()(retrieve.retrieve)
+app.command()(route.route)
 app.command()(stage.stage)
 app.command()(doctor.doctor)
 for more in (activation, stored):

@@ -162,6 +162,9 @@ class Classifier:
             for near in found.nearest
         )
         against = self._against(found)
+        nearest += tuple(
+            Reason(kind="feature", reference=word, score=spoke) for word, spoke in found.words
+        )
         sure = Classification(
             found.intent, found.confidence, found.margin, nearest, similarity=found.similarity
         )

@@ -75,6 +75,7 @@ class _Block:
         total = 1 + len(counted)
         kept = sorted(name for name, count in seen.items() if count >= often)
         self.columns = len(kept)
+        self.names = tuple(kept)
         self._weights = {
             name: (offset + place, log(total / (1 + seen[name])) + 1)
             for place, name in enumerate(kept)
@@ -129,6 +130,8 @@ class Features:
         self._pairs = _Block([_words_and_pairs(said) for said in words], 0, often)
         self._ngrams = _Block([_ngrams(said) for said in words], self._pairs.columns, often)
         self.columns = self._pairs.columns + self._ngrams.columns
+        self.words = self._pairs.names
+        """The words and pairs of words that the first columns stand for."""
 
     def row(self, text: str) -> Row:
         """One text as the classifier sees it."""

@@ -16,6 +16,10 @@ NEAREST_WEIGHTS = np.array([0.6, 0.25, 0.15], dtype=np.float32)
 """Weights of the nearest, second and third nearest example of an intent."""
 
 
+MOST_WORDS = 3
+"""Words that are told of a decision."""
+
+
 @dataclass(frozen=True, slots=True)
 class Near:
     """An example and its similarity to the request, in 0..1."""
@@ -31,7 +35,8 @@ class Found:
 
     `confidence` is the calibrated chance that it is right, `margin` how much of that the second
     best intent leaves, `similarity` how near its nearest examples are; all in 0..1. `outside`
-    says that the examples of what is out of scope are likelier than those of any intent.
+    says that the examples of what is out of scope are likelier than those of any intent. `words`
+    (and pairs of words) are those that spoke most for it against the second best, with how much.
     """
 
     intent: str
@@ -40,6 +45,7 @@ class Found:
     similarity: float
     outside: bool
     nearest: tuple[Near, ...]
+    words: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,20 @@ class FittedExamples:
             nearest[0],
             outside,
             nearest[1],
+            self._words(row, int(best), scores),
         )
+
+    def _words(self, row: Row, best: int, scores: Floats) -> tuple[tuple[str, float], ...]:
+        """The words of the text that spoke most for `best` against the next."""
+        count = int(np.count_nonzero(row.columns < len(self._features.words)))
+        rivals = [place for place in np.argsort(-scores, kind="stable")[:2] if place != best]
+        if not count or not rivals:
+            return ()
+        columns, weights = row.columns[:count], self._fitted.weights.sparse
+        spoke = row.values[:count] * (weights[columns, best] - weights[columns, rivals[0]])
+        order = np.argsort(-spoke, kind="stable")[:MOST_WORDS]
+        words = self._features.words
+        return tuple((words[columns[i]], round(float(spoke[i]), 4)) for i in order if spoke[i] > 0)
 
     def _nearest(self, row: Row, best: int, scores: Floats) -> tuple[float, tuple[Near, ...]]:
         """The similarity to the best intent, and the nearest examples of the two likeliest."""

@@ -25,6 +25,7 @@ def unite(clauses: Sequence[Clause], routes: Sequence[Route]) -> Route:
         update={
             "confidence": min(one.confidence for one in routes),
             "margin": min(one.margin for one in routes),
+            "similarity": min(one.similarity or 0.0 for one in routes),
             "sources": _all(one.sources for one in routes),
             "tools": _all(one.tools for one in routes),
             "plans": _all(one.plans for one in routes),

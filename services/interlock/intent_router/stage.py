@@ -18,7 +18,7 @@ from interlock_contracts.answer import Answer, AnswerStatus
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode, failure
 from interlock_contracts.request import Principal
-from interlock_contracts.routing import Reason, Route
+from interlock_contracts.routing import Reason, Route, Thresholds
 
 DEFAULT_REPLIES = {
     FailureCode.OUT_OF_SCOPE: "I cannot help with that here.",
@@ -124,6 +124,12 @@ def _route(bundle: Bundle, intent: Intent, found: Classification, principal: Pri
         review_class=intent.review_class,
         budget=bundle.limits.budget,
         why=why,
+        similarity=found.similarity,
+        thresholds=Thresholds(
+            similarity=bundle.router.threshold,
+            confidence=bundle.router.confidence,
+            margin=bundle.router.margin,
+        ),
     )
 
 
