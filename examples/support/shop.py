@@ -21,9 +21,7 @@ from examples.support.tools import (
     ChangeAddress,
     CreateRefund,
     GetOrder,
-    ListOrders,
     Order,
-    Orders,
     Receipt,
     Refund,
     SendReceipt,
@@ -116,16 +114,6 @@ class Shop:
         """One order of the tenant; also the fact the policies judge by."""
         with self._transaction() as shop:
             return _order(shop, call.tenant, arguments.order_id)
-
-    async def list_orders(self, arguments: ListOrders, call: ToolContext) -> Orders:
-        """The requester's own orders, newest first."""
-        with self._transaction() as shop:
-            rows = shop.execute(
-                "SELECT order_id FROM orders WHERE tenant = ? AND customer = ? "
-                "ORDER BY placed_on DESC, order_id LIMIT ?",
-                (call.tenant, call.requester, arguments.limit),
-            ).fetchall()
-            return Orders(orders=[_order(shop, call.tenant, row["order_id"]) for row in rows])
 
     async def create_refund(self, arguments: CreateRefund, call: ToolContext) -> Refund:
         """Pay money back. A second call with the same key returns the first refund."""
@@ -294,7 +282,6 @@ def executor() -> ToolExecutor:
     """The shop's tools, registered: what a tool-executor serves."""
     tools, shop = ToolExecutor(), from_environment()
     tools.tool(GetOrder)(shop.get_order)
-    tools.tool(ListOrders)(shop.list_orders)
     tools.tool(CreateRefund)(shop.create_refund)
     tools.tool(CancelOrder)(shop.cancel_order)
     tools.tool(ChangeAddress)(shop.change_address)

@@ -38,12 +38,6 @@ class Order(BaseModel):
     summary: str
 
 
-class Orders(BaseModel):
-    """A customer's orders, newest first."""
-
-    orders: list[Order]
-
-
 class Refund(BaseModel):
     """Money that was paid back."""
 
@@ -75,18 +69,6 @@ class GetOrder(ToolArguments):
     """Look up one order: its items, status, delivery address, and what was paid and refunded."""
 
     order_id: OrderId
-
-
-@tool(
-    effect="read",
-    roles=["customer", "agent"],
-    returns=Orders,
-    summary="List the requester's orders",
-)
-class ListOrders(ToolArguments):
-    """List the requester's own orders, newest first."""
-
-    limit: int = Field(default=10, ge=1, le=50, description="How many orders at most.")
 
 
 @tool(

@@ -31,6 +31,11 @@ def compile_bundle(path: Path) -> Bundle:
     Raises:
         BundleError: every problem found, with file and, where known, line.
     """
+    return compile_from(path)[0]
+
+
+def compile_from(path: Path) -> tuple[Bundle, Source]:
+    """`compile_bundle`, and where in the YAML everything stands."""
     if path.suffix == ".json":
         source = Source(path.name, {})
         bundle = _validated(_read_built(path), source)
@@ -43,7 +48,7 @@ def compile_bundle(path: Path) -> Bundle:
         raise BundleError(problems)
     # In the order of its canonical form: what has the same digest must behave the same, whether
     # it was read from a folder or from where it is stored.
-    return Bundle.model_validate_json(canonical_json(bundle))
+    return Bundle.model_validate_json(canonical_json(bundle)), source
 
 
 def write_bundle(bundle: Bundle, path: Path) -> None:

@@ -10,6 +10,7 @@ from difflib import unified_diff
 from typing import Any, Literal
 
 from interlock.bundles.model import Bundle
+from interlock.bundles.reach import EVERYBODY, admitted_roles
 
 Kind = Literal["added", "removed", "changed"]
 
@@ -71,9 +72,6 @@ def _those(roles: frozenset[str]) -> str:
     return ", ".join(sorted(roles))
 
 
-EVERYBODY = "everybody"
-
-
 def reachable(bundle: Bundle) -> dict[tuple[str, str], frozenset[str]]:
     """The roles that reach a tool from an intent, by (tool, intent); policies come after."""
     ways = {}
@@ -82,10 +80,9 @@ def reachable(bundle: Bundle) -> dict[tuple[str, str], frozenset[str]]:
             spec = bundle.tools.get(tool)
             if spec is None or intent.refusal is not None:
                 continue
-            asked = [set(roles) for roles in (intent.roles, spec.roles) if roles]
-            roles = set.intersection(*asked) if asked else {EVERYBODY}
-            if roles:
-                ways[tool, name] = frozenset(roles)
+            roles = admitted_roles(intent.roles, spec.roles)
+            if roles is None or roles:
+                ways[tool, name] = frozenset(roles or {EVERYBODY})
     return ways
 
 

@@ -6,7 +6,8 @@ Every policy has an `@id`; a permit may have an `@obligation` (`confirm`, `revie
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import cedarpy
 
@@ -19,7 +20,7 @@ OBLIGATION = re.compile(r"confirm|two_person|review:[A-Za-z0-9_-]{1,64}")
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One policy of a bundle and where it stands."""
+    """One policy of a bundle, where it stands, and Cedar's JSON form of it."""
 
     file: str
     line: int
@@ -27,6 +28,12 @@ class Policy:
     id: str = ""
     effect: str = ""
     obligations: tuple[str, ...] = ()
+    parsed: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def place(self) -> str:
+        """`file:line`."""
+        return f"{self.file}:{self.line}"
 
 
 _SKIPPED = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|;')
@@ -87,7 +94,7 @@ def _read(file: str, line: int, text: str) -> Policy:
     unknown = sorted(set(notes) - {"id", "obligation", "advice", "description"})
     if unknown:
         raise ValueError(f"@{unknown[0]} is no annotation known here; is @obligation meant?")
-    return Policy(file, line, text, notes["id"], policy["effect"], obligations)
+    return Policy(file, line, text, notes["id"], policy["effect"], obligations, policy)
 
 
 def check_policies(bundle: Bundle) -> list[str]:

@@ -28,17 +28,18 @@ class Source:
     data: dict[str, Any]
     places: dict[Location, str] = field(default_factory=dict)
 
-    def problem(self, location: Location, message: str) -> str:
-        """`message` with the nearest known place of `location`, and the keys that lead there."""
-        place = next(
-            (
-                self.places[location[:length]]
-                for length in range(len(location), -1, -1)
-                if location[:length] in self.places
-            ),
-            self.file,
+    def place(self, location: Location) -> str:
+        """The nearest known place of `location`; the file, where none is known."""
+        known = (
+            self.places[location[:length]]
+            for length in range(len(location), -1, -1)
+            if location[:length] in self.places
         )
-        path = ".".join(str(part) for part in location)
+        return next(known, self.file)
+
+    def problem(self, location: Location, message: str) -> str:
+        """`message` with the place of `location`, and the keys that lead there."""
+        place, path = self.place(location), ".".join(str(part) for part in location)
         return f"{place}: {path}: {message}" if path else f"{place}: {message}"
 
 

@@ -1,5 +1,6 @@
 """`bundle`: the specification of a feature, checked and built."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ from interlock.cli.common import JsonOption, StateOption, err, out, print_json, 
 
 if TYPE_CHECKING:
     from interlock.bundles.model import Bundle
+    from interlock.bundles.source import Source
 
 app = typer.Typer(help="Bundles: all that must hold of a feature, as data.", no_args_is_help=True)
 
@@ -20,13 +22,33 @@ PathArgument = Annotated[
 
 
 @app.command()
-def check(path: PathArgument = None, json_: JsonOption = False) -> None:
-    """Compile a bundle and say what is in it, or everything that is wrong, with file and line."""
-    bundle = compiled(path, json_)
+def check(
+    path: PathArgument = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on warnings, too.")] = False,
+    json_: JsonOption = False,
+) -> None:
+    """Compile a bundle and explain its gate, or say all that is wrong, with file and line.
+
+    Told is which tools are reachable from which intent, for whom and under which obligations;
+    then, as warnings, what is probably not meant.
+    """
+    from interlock.bundles.advice import advise
+    from interlock.bundles.reach import ways
+    from interlock.cli.gate_table import gate_json, print_gate
+
+    bundle, source = _compiled_from(path, json_)
+    found = ways(bundle)
+    warnings = advise(bundle, source, found)
     if json_:
-        print_json({"ok": True, "problems": [], **_summary(bundle)})
-        return
-    describe(bundle)
+        told = {"ok": True, "problems": [], "warnings": [asdict(one) for one in warnings]}
+        print_json({**told, **_summary(bundle), **gate_json(bundle, found)})
+    else:
+        describe(bundle)
+        print_gate(bundle, found)
+        for one in warnings:
+            err.print(f"warning: {one.place}: {one.message}", markup=False)
+    if strict and warnings:
+        raise typer.Exit(1)
 
 
 def describe(bundle: "Bundle") -> None:
@@ -91,12 +113,16 @@ def build(
 
 def compiled(path: Path | None, json_: bool) -> "Bundle":
     """The bundle at `path`, or that of the settings; with all its problems said, exit status 1."""
-    from interlock.bundles.compile import compile_bundle
+    return _compiled_from(path, json_)[0]
+
+
+def _compiled_from(path: Path | None, json_: bool) -> "tuple[Bundle, Source]":
+    from interlock.bundles.compile import compile_from
     from interlock.bundles.errors import BundleError
 
     path = path or settings_of().bundle
     try:
-        return compile_bundle(path)
+        return compile_from(path)
     except BundleError as error:
         if json_:
             print_json({"ok": False, "problems": error.problems})

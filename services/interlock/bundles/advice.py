@@ -1,0 +1,226 @@
+"""What is allowed in a bundle, and probably not meant: warnings, each with its place.
+
+They are about what the gate would let through, or would never come to. Whatever is certainly
+wrong is a problem instead, and no bundle is built (`checks.py`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from interlock.bundles.model import Bundle
+from interlock.bundles.policies import Policy, read_policies
+from interlock.bundles.reach import Way, admitted_roles, paths
+from interlock.bundles.source import Source
+from interlock_contracts.tools import ToolSpec
+
+Code = Literal[
+    "unconstrained_tool",
+    "unconstrained_argument",
+    "never_permitted",
+    "unreachable_tool",
+    "unreachable_policy",
+    "unreachable_intent",
+    "unused_part",
+    "review_class",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """One warning: its code, where (`file:line` as far as known), and what to do about it."""
+
+    code: Code
+    place: str
+    message: str
+
+
+def advise(bundle: Bundle, source: Source, ways: Sequence[Way]) -> list[Advice]:
+    """Every warning about a bundle that compiles; `ways` are `reach.ways` of it."""
+    policies, _ = read_policies(bundle)
+    return [
+        *_unconstrained(bundle, ways),
+        *_open_arguments(bundle, policies, ways),
+        *_never_permitted(bundle, source, ways),
+        *_out_of_reach(bundle, source),
+        *_dead_policies(policies, ways),
+        *_unused(bundle, source),
+        *_review_classes(bundle, policies, ways),
+    ]
+
+
+def _changing(bundle: Bundle, ways: Iterable[Way]) -> dict[str, ToolSpec]:
+    """The reachable tools that write or reach outside, by name."""
+    reached = dict.fromkeys(way.action for way in ways if way.outcomes)
+    tools = {name: bundle.tools[name] for name in reached if name in bundle.tools}
+    return {name: tool for name, tool in tools.items() if tool.effect != "read"}
+
+
+def _unconstrained(bundle: Bundle, ways: Sequence[Way]) -> Iterator[Advice]:
+    """Writes that a policy lets through whole, with no other policy that could object."""
+    for name, tool in _changing(bundle, ways).items():
+        through = {
+            one.policy.place: one.policy
+            for way in ways
+            if way.action == name and not way.forbids
+            for one in way.permits
+            if not one.on and not one.policy.obligations and not one.policy.parsed["conditions"]
+        }
+        for place, policy in through.items():
+            yield Advice(
+                "unconstrained_tool",
+                place,
+                f"{policy.id} lets every call of {name} ({tool.effect}) through; "
+                "add a condition, an @obligation, or a forbid",
+            )
+
+
+def _open_arguments(
+    bundle: Bundle, policies: Sequence[Policy], ways: Sequence[Way]
+) -> Iterator[Advice]:
+    """Free text in an argument of a write that nothing looks at."""
+    read = {path for one in policies for path in paths(one.parsed["conditions"])}
+    for name, tool in _changing(bundle, ways).items():
+        looked_at = {*tool.accepts, *tool.confirms}
+        looked_at |= {ours for fact in tool.facts for ours in fact.arguments.values()}
+        looked_at |= {ours for rule in tool.after for ours in rule.same.values()}
+        for argument, schema in tool.parameters.get("properties", {}).items():
+            path = f"arguments.{argument}"
+            judged = any(one in ("arguments", path) or one.startswith(f"{path}.") for one in read)
+            if argument not in looked_at and not judged and _free(schema, tool.parameters):
+                yield Advice(
+                    "unconstrained_argument",
+                    "tools.py",
+                    f"{name}.{argument} is free text of a tool with effect {tool.effect!r} that "
+                    "no policy, pattern or enum looks at; say where it may come from (accepts), "
+                    "or give it a pattern",
+                )
+
+
+def _free(schema: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
+    """Whether some text in a value of this schema may be anything at all."""
+    if depth > 16 or not isinstance(schema, Mapping):
+        return True
+    reference = str(schema.get("$ref", ""))
+    if reference.startswith("#/$defs/"):
+        part = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"))
+        return _free(part, root, depth + 1)
+    if any(bound in schema for bound in ("enum", "const", "pattern", "format")):
+        return False
+    branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
+    if branches:
+        return any(_free(branch, root, depth + 1) for branch in branches)
+    kinds = schema.get("type", "any")
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+    inner = [*schema.get("properties", {}).values()]
+    if "array" in kinds:
+        inner.append(schema.get("items"))
+    if "object" in kinds and schema.get("additionalProperties", False) is not False:
+        inner.append(schema["additionalProperties"])
+    return bool(kinds & {"string", "any"}) or any(_free(one, root, depth + 1) for one in inner)
+
+
+def _never_permitted(bundle: Bundle, source: Source, ways: Sequence[Way]) -> Iterator[Advice]:
+    """What an intent offers and no policy permits to anybody."""
+    open_ = {(way.intent, way.action) for way in ways if way.outcomes}
+    for intent, action in dict.fromkeys((way.intent, way.action) for way in ways):
+        if (intent, action) in open_:
+            continue
+        what = "the source" if action not in bundle.tools else "the tool"
+        place = source.place(("intents", intent))
+        message = f"no policy ever permits {what} {action} here; write one, or take it out"
+        yield Advice("never_permitted", place, f"intents.{intent}: {message}")
+
+
+def _out_of_reach(bundle: Bundle, source: Source) -> Iterator[Advice]:
+    """Intents without examples, and tools that nobody's request comes to."""
+    used: set[str] = set()
+    for name, intent in bundle.intents.items():
+        place = source.place(("intents", name))
+        if not intent.examples and name != bundle.router.fallback:
+            message = "has no examples: only what its rules match comes to it"
+            yield Advice("unreachable_intent", place, f"intents.{name}: {message}")
+        if intent.refusal is not None:
+            continue
+        used |= {*intent.tools, *intent.plans}
+        for tool in intent.tools:
+            if admitted_roles(intent.roles, bundle.tools[tool].roles) == set():
+                message = f"no role may have both this intent and the tool {tool}"
+                yield Advice("unreachable_tool", place, f"intents.{name}: {message}")
+    used |= {fact.tool for name in used for fact in bundle.tools[name].facts}
+    used |= {rule.tool for name in used for rule in bundle.tools[name].after}
+    for name in bundle.tools:
+        if name not in used:
+            message = f"{name} is a tool of no intent, and no fact of one; nothing ever calls it"
+            yield Advice("unreachable_tool", "tools.py", message)
+
+
+def _dead_policies(policies: Sequence[Policy], ways: Sequence[Way]) -> Iterator[Advice]:
+    """Policies that hold for no way through the gate, whatever is called."""
+    alive = {one.policy.id for way in ways for one in (*way.permits, *way.forbids)}
+    reached = {way.action for way in ways}
+    for policy in policies:
+        if policy.id in alive:
+            continue
+        named = _actions_of(policy)
+        if named and not named & reached:
+            why = f"{', '.join(sorted(named))}: no intent comes to it"
+        else:
+            why = "its conditions fit no intent and no role that could come to it"
+        yield Advice("unreachable_policy", policy.place, f"{policy.id} never decides; {why}")
+
+
+def _actions_of(policy: Policy) -> set[str]:
+    """The actions a policy names in its head; none named: all."""
+    head = policy.parsed["action"]
+    return {one["id"] for one in (head.get("entities") or [head.get("entity")]) if one}
+
+
+def _unused(bundle: Bundle, source: Source) -> Iterator[Advice]:
+    """Named parts that no intent leads to."""
+    asked = [intent for intent in bundle.intents.values() if intent.refusal is None]
+    routes = {intent.model for intent in asked}
+    prompts = {bundle.models[name].prompt for name in routes if name in bundle.models}
+    outputs = {intent.output for intent in asked} | {"default"}
+    read = {name for intent in asked for name in intent.sources}
+    for part, called, used in (
+        ("models", "model route", routes),
+        ("outputs", "output contract", outputs),
+        ("sources", "source", read),
+        ("prompts", "prompt", prompts),
+    ):
+        for name in getattr(bundle, part):
+            if name not in used:
+                place = f"prompts/{name}.jinja" if part == "prompts" else source.place((part, name))
+                yield Advice("unused_part", place, f"{called} {name!r} is used by no intent")
+
+
+def _review_classes(
+    bundle: Bundle, policies: Sequence[Policy], ways: Sequence[Way]
+) -> Iterator[Advice]:
+    """Calls that would need two classes at once, and classes that look misspelt."""
+    declared = {intent.review_class for intent in bundle.intents.values()}
+    for policy in policies:
+        for name in _classes(policy):
+            near = [] if name in declared else get_close_matches(name, declared, n=1, cutoff=0.8)
+            if near:
+                message = f"{policy.id} asks the class {name!r}, no intent's; is {near[0]!r} meant?"
+                yield Advice("review_class", policy.place, message)
+    clashes: dict[str, Advice] = {}
+    for way in ways:
+        always = [one.policy for one in way.permits if not one.on and _classes(one.policy)]
+        for first in always[:1]:
+            for other in always[1:]:
+                if _classes(other) != _classes(first):
+                    message = (
+                        f"{other.id} and {first.id} ({first.place}) both hold for {way.action} "
+                        "and ask two review classes: nobody may decide, every call is refused"
+                    )
+                    clashes.setdefault(message, Advice("review_class", other.place, message))
+    yield from clashes.values()
+
+
+def _classes(policy: Policy) -> set[str]:
+    duties = (duty.partition(":") for duty in policy.obligations)
+    return {name for kind, _, name in duties if kind == "review"}
