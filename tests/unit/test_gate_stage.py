@@ -327,6 +327,22 @@ async def test_obligations_ask_people(
     assert drafts["notice"].waiting_for == asks[-2]
 
 
+async def test_the_requester_is_told_why_they_are_asked(world: World) -> None:
+    by_policy = make_case(proposal(refund(5_100)), text="Refund A-1001 51.00 EUR")
+    asked = (await world.judge(by_policy))["confirm"]
+    assert (asked.policies, asked.concerns) == (("refund-middle",), ())
+    assert "concerns" not in asked.model_dump(mode="json")
+    # The same call, small enough to be automatic, that nobody but content asked for.
+    by_gate = make_case(proposal(refund(400)), text="What became of A-1001 and its 4.00 EUR?")
+    drafts = await world.judge(by_gate)
+    asked = drafts["confirm"]
+    assert asked.policies == ()
+    assert [(one.code, one.path) for one in asked.concerns] == [
+        (Code.UNTRUSTED_INSTRUCTION, "/calls/0/tool")
+    ]
+    assert asked.concerns == drafts["verdict"].verdict.actions[0].concerns
+
+
 async def test_the_why_card_shows_what_it_was_judged_by(world: World) -> None:
     case = make_case(proposal(refund(10_100)), text="Refund A-1001 101.00 EUR")
     review = (await world.judge(case))["review"]

@@ -25,7 +25,11 @@ from interlock_contracts.verdict import Fact, PolicyDecision, Provenance, Violat
 
 
 class Confirm(Model):
-    """Asks the requester: shall this really run? Carries the action, not the case."""
+    """Asks the requester: shall this really run? Carries the action, not the case.
+
+    `policies` are those that want it confirmed; `concerns` the gate's own reasons, each with a
+    JSON pointer into the proposal: what came from content of others, what is unusual.
+    """
 
     action: Token
     tool: Token
@@ -35,6 +39,8 @@ class Confirm(Model):
     expires_at: Time
     personal: tuple[PersonalData, ...] = Field(default=(), exclude_if=is_absent)
     """The placeholders in it, and where their values stand in the request."""
+    policies: tuple[Name, ...] = Field(default=(), exclude_if=is_absent)
+    concerns: tuple[Violation, ...] = Field(default=(), exclude_if=is_absent)
 
 
 class Review(Model):

@@ -105,6 +105,8 @@ def _other(by: str, data: Any) -> Iterator[str]:
                 yield f"after {len(data.history)} earlier turns"
         case Confirm():
             yield f"the requester was asked to confirm: {_short(data.summary)}"
+            if data.policies:
+                yield f"because {', '.join(data.policies)} want it confirmed"
         case Review():
             yield f"a reviewer ({data.review_class}) was asked: {_short(data.summary)}"
         case Notice():

@@ -109,17 +109,23 @@ def personal_of(case: Case, action: ActionVerdict) -> tuple[PersonalData, ...]:
     return findings_in(case.personal, [str(action.arguments)])
 
 
-def ask_requester(input: Input, case: Case, action: ActionVerdict) -> Draft:
-    """The question to the requester."""
+def ask_requester(
+    input: Input, case: Case, action: ActionVerdict, policies: tuple[str, ...]
+) -> Draft:
+    """The question to the requester, and why it is asked: `policies` want it, or there are
+    concerns."""
     bundle = input.bundle
+    why = [one.message for one in action.concerns]
     confirm = Confirm(
         action=action.action,
         tool=action.tool,
         arguments=action.arguments,
         summary=summary_of(bundle.tools[action.tool], action.arguments),
-        personal=personal_of(case, action),
+        personal=findings_in(case.personal, [str(action.arguments), *why]),
         digest=action.digest,
         expires_at=input.now + timedelta(seconds=bundle.limits.approval_ttl_s),
+        policies=policies,
+        concerns=action.concerns,
     )
     return Draft("confirm", action.action, confirm)
 

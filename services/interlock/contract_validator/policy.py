@@ -100,6 +100,11 @@ class Policies:
         duties = {duty for name in decided for duty in self._obligations.get(name, ())}
         return PolicyDecision(allowed=True, policies=decided, obligations=tuple(sorted(duties)))
 
+    def asking(self, decision: PolicyDecision | None, duty: str) -> tuple[str, ...]:
+        """Those of the policies that decided which oblige to `duty`."""
+        decided = decision.policies if decision else ()
+        return tuple(name for name in decided if duty in self._obligations.get(name, ()))
+
 
 def history(tool: ToolSpec, arguments: Mapping[str, Any], steps: Sequence[Step]) -> dict[str, Any]:
     """What landed in this request: the tools by name, and whether this very call is among it."""

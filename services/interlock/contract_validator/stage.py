@@ -128,11 +128,13 @@ def _action(
     if action.decision is Decision.APPROVE:
         personal = personal_in(action, values)
         return [approved(input, case, action, sign, personal=personal), *entries]
+    wanted_by = prepared(bundle).policies.asking(action.policy, "confirm")
     if action.decision is Decision.CONFIRM:
-        asking = [ask_requester(input, case, action), notice(bundle, case, action, "confirm")]
+        question = ask_requester(input, case, action, wanted_by)
+        asking = [question, notice(bundle, case, action, "confirm")]
         return [*asking, *entries]
     facts = own_facts(bundle, action, verdict.facts, values)
-    asked = [ask_requester(input, case, action)] if "confirm" in duties else []
+    asked = [ask_requester(input, case, action, wanted_by)] if "confirm" in duties else []
     return [
         *asked,
         ask_reviewer(input, case, route, action, facts),

@@ -87,6 +87,8 @@ async def _ask(
                         return event.data
                     if isinstance(event.data, Notice) and not json_:
                         err.print(event.data.message, style="yellow", markup=False)
+                    if isinstance(event.data, Confirm) and not json_:
+                        _show_why(event.data)
                     if isinstance(event.data, Confirm) and _agreed(event.data, yes, json_):
                         await producer.decide(
                             event.data, request.request_id, approve=True, user=user
@@ -97,6 +99,15 @@ async def _ask(
         f"no answer to request {request.request_id} within {timeout:g} s; "
         f"see `interlock events {request.request_id}`"
     )
+
+
+def _show_why(question: Confirm) -> None:
+    """Why somebody is asked: which policies want it, and what the gate found."""
+    for name in question.policies:
+        err.print(f"  asked because the policy {name} wants it confirmed", markup=False)
+    for one in question.concerns:
+        where = one.path.partition("/arguments/")[2] or "this action"
+        err.print(f"  asked because of {where}: {one.message}", markup=False)
 
 
 def _agreed(question: Confirm, yes: bool, json_: bool) -> bool:
