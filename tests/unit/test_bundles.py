@@ -185,6 +185,13 @@ def test_extends_must_reject(folder: Path, text: str, message: str) -> None:
         ('version: "1"\n', "", "version: Field required"),
         ("sources: [help]", "sources: [halp]", "bundle.yaml:7: intents.ask.sources.0: there is no "
          "source 'halp'; did you mean 'help'?"),
+        ("['secret']}", "['secret'], language: eng}", "outputs.default.language: there is no lan"),
+        ("['secret']}", "['secret'], json_schema: {type: objct}}",
+         "outputs.default.json_schema: no JSON Schema: "),
+        ("['secret']}", "['secret'], json_schema: {type: array}}",
+         "outputs.default.json_schema.type: a structured answer is an object"),
+        ("['secret']}", "['secret'], sections: [Answer], fallback: extractive}",
+         "outputs.default.fallback: a quoted sentence has no sections"),
         ("tools: [get_order]", "tools: [pay]", "bundle.yaml:8: intents.ask.tools.0: there is no "
          "tool 'pay'; the bundle has: create_refund, get_order"),
         ("tools: [get_order]", "output: long", "bundle.yaml:8: intents.ask.output: there is no "

@@ -10,6 +10,7 @@ from interlock.bundles.model import (
     ModelCandidate,
     OutputContract,
 )
+from interlock.generator.models.hosted import output_schema
 from interlock.generator.models.port import (
     ModelPassed,
     ModelRequest,
@@ -175,3 +176,19 @@ async def test_a_route_where_every_candidate_passes_is_tried_later() -> None:
     with pytest.raises(RetryLater, match="down/a: HTTP 503; down/b: HTTP 503") as caught:
         await ModelRoutes({"down": Down()}).complete(asked(*candidates))
     assert caught.value.code is FailureCode.MODEL_UNAVAILABLE
+
+
+def test_the_schema_a_provider_is_held_to_holds_the_contracts_own() -> None:
+    own = {
+        "type": "object",
+        "properties": {"said": {"$ref": "#/$defs/Statement"}},
+        "$defs": {"Statement": {"type": "string"}},
+    }
+    plain, held = output_schema(None), output_schema(own)
+    assert "data" not in plain["properties"]
+    # A definition of the same name as one of ours stays its own.
+    assert held["$defs"]["Statement"] == plain["$defs"]["Statement"]
+    assert held["$defs"]["data_Statement"] == {"type": "string"}
+    data = held["properties"]["data"]["anyOf"][0]
+    assert data["properties"]["said"] == {"$ref": "#/$defs/data_Statement"}
+    assert held["required"] == [*plain["required"], "data"]

@@ -27,8 +27,9 @@ from interlock_contracts.verdict import Fact, PolicyDecision, Provenance, Violat
 class Confirm(Model):
     """Asks the requester: shall this really run? Carries the action, not the case.
 
-    `policies` are those that want it confirmed; `concerns` the gate's own reasons, each with a
-    JSON pointer into the proposal: what came from content of others, what is unusual.
+    `policies` are those, overrides included, that want it confirmed; `concerns` the gate's own
+    reasons, each with a JSON pointer into the proposal: what came from content of others, what
+    is unusual.
     """
 
     action: Token

@@ -49,7 +49,7 @@ class ActionOutcome(Model):
 
 
 class Answer(Model):
-    """The one answer to a request.
+    """The one answer to a request; `data` is the structured one, where the bundle wants one.
 
     `bundle` is None when the request was refused before a bundle took it on.
     """
@@ -63,6 +63,7 @@ class Answer(Model):
     bundle: Digest | None = None
     personal: tuple[PersonalData, ...] = Field(default=(), exclude_if=is_absent)
     """The placeholders in it, and where their values stand in the request."""
+    data: JsonObject | None = Field(default=None, exclude_if=is_absent)
 
 
 class DeadLetter(Model):

@@ -66,6 +66,9 @@ class FailureCode(StrEnum):
     STATEMENT_UNSUPPORTED = "statement_unsupported"
     LENGTH_EXCEEDED = "length_exceeded"
     FORBIDDEN_CONTENT = "forbidden_content"
+    DATA_INVALID = "data_invalid"
+    SECTION_MISSING = "section_missing"
+    LANGUAGE_WRONG = "language_wrong"
     PLACEHOLDER_UNKNOWN = "placeholder_unknown"
     REPAIRS_EXHAUSTED = "repairs_exhausted"
     # safety_policy
@@ -171,6 +174,13 @@ MEANING: dict[FailureCode, str] = {
     FailureCode.STATEMENT_UNSUPPORTED: "A sentence says more than what the answer cites.",
     FailureCode.LENGTH_EXCEEDED: "The answer is longer than the output contract allows.",
     FailureCode.FORBIDDEN_CONTENT: "The answer holds what the output contract forbids.",
+    FailureCode.DATA_INVALID: (
+        "The structured answer does not fit the output contract's schema, or there is none."
+    ),
+    FailureCode.SECTION_MISSING: (
+        "A section the output contract asks for is missing, empty or out of order."
+    ),
+    FailureCode.LANGUAGE_WRONG: "The answer is not in the output contract's language.",
     FailureCode.PLACEHOLDER_UNKNOWN: (
         "A placeholder such as [EMAIL_9] stands for nothing in the request."
     ),

@@ -86,15 +86,22 @@ class Proposal(Model):
 
     `plan` are calls that are explained and never run: nothing reads them but people. `abstained`
     says that the sources do not hold the answer; the bundle's own words for that are used then,
-    not the model's.
+    not the model's. `data` is the structured answer of an intent whose output contract has a
+    schema for one.
     """
 
     statements: tuple[Statement, ...] = ()
     calls: tuple[ToolCall, ...] = Field(default=(), max_length=16)
     plan: tuple[ToolCall, ...] = Field(default=(), max_length=16, exclude_if=_is_empty)
+    data: JsonObject | None = Field(default=None, exclude_if=_is_none)
     abstained: bool = False
     malformed: CleanText | None = None
     model: ModelRecord
+
+    @property
+    def says_something(self) -> bool:
+        """Whether there is a statement, a call or a structured answer at all."""
+        return bool(self.statements or self.calls) or self.data is not None
 
     @property
     def text(self) -> str:

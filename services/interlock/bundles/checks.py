@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from string import Formatter
 
+import jsonschema_rs
 from jinja2 import TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 from pydantic import ValidationError
 
 from interlock.bundles.checks_routing import check_routing, unknown
 from interlock.bundles.fencing import unfenced
-from interlock.bundles.model import KINDS, Bundle, Intent, ModelCandidate
+from interlock.bundles.language import languages
+from interlock.bundles.model import KINDS, Bundle, Intent, ModelCandidate, OutputContract
 from interlock.bundles.patterns import Pattern
 from interlock.bundles.rules import check_rules
 from interlock.bundles.source import Location, Source
@@ -104,6 +106,26 @@ def _outputs(bundle: Bundle, source: Source) -> Iterator[str]:
     for name, output in bundle.outputs.items():
         for index, pattern in enumerate(output.forbidden):
             yield from _regex(source, ("outputs", name, "forbidden", index), pattern)
+        yield from _form(source, ("outputs", name), output)
+
+
+def _form(source: Source, at: Location, output: OutputContract) -> Iterator[str]:
+    """What the output contract asks of the form of an answer must be possible."""
+    if output.json_schema is not None:
+        try:
+            jsonschema_rs.Draft202012Validator(output.json_schema, offline=True)
+        except ValueError as error:
+            message = f"no JSON Schema: {str(error).partition(chr(10))[0]}"
+            yield source.problem((*at, "json_schema"), message)
+        if output.json_schema.get("type", "object") != "object":
+            message = "a structured answer is an object: put it into a property of one"
+            yield source.problem((*at, "json_schema", "type"), message)
+    if output.language is not None and output.language not in languages():
+        message = unknown("language", output.language, languages())
+        yield source.problem((*at, "language"), message)
+    if output.fallback == "extractive" and (output.json_schema or output.sections):
+        message = "a quoted sentence has no sections and no structured answer; take `refuse`"
+        yield source.problem((*at, "fallback"), message)
 
 
 def _privacy(bundle: Bundle, source: Source) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from interlock.bundles.chunkers import ChunkerSpec
 from interlock.bundles.classes import Override, RouterRule
-from interlock_contracts.base import CleanText, Digest, Model, Name, Token
+from interlock_contracts.base import CleanText, Digest, JsonObject, Model, Name, Token
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Trust
 from interlock_contracts.routing import Budget, Risk, Route
@@ -167,14 +167,21 @@ class PrivacySpec(Model):
 class OutputContract(Model):
     """What an answer must look like.
 
-    `citations`: every statement cited, at least one (`some`), or `none` needed. `forbidden`
-    are regular expressions that must not occur. `min_support` is how likely every sentence must
-    be supported by what the answer cites (`checks/grounding.py`); None asks for nothing.
+    `json_schema` (Draft 2020-12) is what the structured answer, `data`, must fit; without one there
+    may be none. `sections` are headings or labels (`## Steps`, `**Steps**`, `Steps: …`), each at
+    the start of a line with something below it, in this order. `language` (ISO 639-1) is what
+    every text of some length must be in. `citations`: every statement cited, at least one
+    (`some`), or `none` needed. `forbidden` are regular expressions that must not occur.
+    `min_support` is how likely every sentence must be supported by what the answer cites
+    (`checks/grounding.py`); None asks for nothing.
     `fallback` is what happens when repairs run out.
     """
 
     citations: Literal["every", "some", "none"] = "every"
     max_chars: int = Field(default=4_000, gt=0)
+    json_schema: JsonObject | None = Field(default=None, exclude_if=_is_none)
+    sections: tuple[CleanText, ...] = Field(default=(), exclude_if=_is_empty)
+    language: Token | None = Field(default=None, exclude_if=_is_none)
     forbidden: tuple[CleanText, ...] = ()
     min_support: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
     fallback: Literal["refuse", "extractive"] = "refuse"

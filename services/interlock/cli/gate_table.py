@@ -41,9 +41,14 @@ def print_gate(bundle: Bundle, ways: Sequence[Way]) -> None:
                 "; ".join(bounds),
                 "; ".join(asked),
             )
-    if rules.row_count:
-        out.print()
-        out.print(rules)
+    held = _table("override", "effect", "of requests with")
+    for one in bundle.overrides:
+        named = [f"{field} {', '.join(map(str, values))}" for field, values in one.named.items()]
+        held.add_row(one.id, one.effect, "; ".join(named) or "anything")
+    for table in (rules, held):
+        if table.row_count:
+            out.print()
+            out.print(table)
 
 
 def gate_json(bundle: Bundle, ways: Sequence[Way]) -> dict[str, Any]:
@@ -62,6 +67,7 @@ def gate_json(bundle: Bundle, ways: Sequence[Way]) -> dict[str, Any]:
             }
             for way in ways
         ],
+        "overrides": [one.model_dump(mode="json") for one in bundle.overrides],
         "rules": {
             tool.name: {
                 "effect": tool.effect,

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from interlock.bundles.model import Bundle, OutputContract
 from interlock.contract_validator.checks.matching import normal
 from interlock.contract_validator.checks.output import Forbidden
+from interlock.contract_validator.checks.structure import in_language
 from interlock_contracts.answer import ActionOutcome, Answer, AnswerStatus, Source
+from interlock_contracts.canonical import canonical_json
 from interlock_contracts.case import Case
 from interlock_contracts.failures import Failure, FailureCode, failure
 from interlock_contracts.proposal import Proposal
@@ -35,7 +37,8 @@ def clean_answer(case: Case, proposal: Proposal) -> Answer:
     return Answer(
         request_id=case.request.request_id,
         status=AnswerStatus.ANSWERED,
-        text=proposal.text,
+        text=proposal.text or canonical_json(proposal.data).decode(),
+        data=proposal.data,
         sources=_sources(case, proposal),
         actions=outcomes(case),
         failures=_unique(one.failure for one in outcomes(case) if one.failure),
@@ -87,7 +90,9 @@ def extracted(
     for overlap, _, sentence, chunk in ranked:
         if overlap == 0:
             break
-        if len(sentence) <= contract.max_chars and not any(p.search(sentence) for p in forbidden):
+        speaks = contract.language is None or in_language(sentence, contract.language)
+        short = len(sentence) <= contract.max_chars
+        if speaks and short and not any(p.search(sentence) for p in forbidden):
             return Answer(
                 request_id=case.request.request_id,
                 status=AnswerStatus.ANSWERED,

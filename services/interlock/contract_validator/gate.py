@@ -26,6 +26,7 @@ from interlock.contract_validator.checks.output import (
 from interlock.contract_validator.checks.placeholders import check_call, check_statements
 from interlock.contract_validator.checks.provenance import check_origins, trace
 from interlock.contract_validator.checks.sources import Sources
+from interlock.contract_validator.checks.structure import check_structure, compile_data
 from interlock.contract_validator.checks.text import pointer
 from interlock.contract_validator.facts import Facts, Fetch, facts_of, missing_facts
 from interlock.contract_validator.overrides import check_blocked, held
@@ -75,6 +76,7 @@ class Gate:
         self.schemas = compile_schemas(bundle)
         self.facts = Facts(bundle, self.schemas)
         self.rules = Rules(bundle)
+        self._data = {name: compile_data(one) for name, one in bundle.outputs.items()}
         self._outputs = {
             name: (contract, compile_forbidden(contract))
             for name, contract in bundle.outputs.items()
@@ -86,6 +88,12 @@ class Gate:
             united = self.bundle.output_of(route) or OutputContract()
             return united, compile_forbidden(united)
         return self._outputs.get(route.output, (OutputContract(), ()))
+
+    def wanted_by(self, policy: PolicyDecision | None, duty: str) -> tuple[str, ...]:
+        """The policies that decided, and the overrides, because of which there is this duty."""
+        added = policy.overrides if policy else ()
+        named = (one.id for one in self.bundle.overrides if one.effect == duty and one.id in added)
+        return (*self.policies.asking(policy, duty), *named)
 
     async def judge(
         self,
@@ -130,6 +138,8 @@ class Gate:
             texts = cited_texts(case)
             report = check_citations(proposal, texts, contract)
             violations += check_output(proposal, contract, forbidden) + report.violations
+            data = self._data.get(route.output)
+            violations += check_structure(proposal, contract, data, texts)
             violations += check_support(proposal, texts, contract, case.request.text)
             violations += check_statements(proposal, case, self.bundle)
             coverage = report.coverage

@@ -128,7 +128,7 @@ def _action(
     if action.decision is Decision.APPROVE:
         personal = personal_in(action, values)
         return [approved(input, case, action, sign, personal=personal), *entries]
-    wanted_by = prepared(bundle).policies.asking(action.policy, "confirm")
+    wanted_by = prepared(bundle).wanted_by(action.policy, "confirm")
     if action.decision is Decision.CONFIRM:
         question = ask_requester(input, case, action, wanted_by)
         asking = [question, notice(bundle, case, action, "confirm")]
@@ -152,7 +152,7 @@ def _repair(case: Case, proposal: Proposal, verdict: Verdict) -> Draft:
 
 
 def _answer(case: Case, answer: Answer) -> Draft:
-    texts = [answer.text, *(source.quote for source in answer.sources)]
+    texts = [answer.text, str(answer.data), *(source.quote for source in answer.sources)]
     personal = findings_in(case.personal, texts)
     if personal:
         answer = answer.model_copy(update={"personal": personal})

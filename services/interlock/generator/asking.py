@@ -76,11 +76,13 @@ def packed_prompt(bundle: Bundle, case: Case, route: Route, step: int) -> Packed
 
 
 def _packed(bundle: Bundle, case: Case, route: Route, step: int) -> tuple[Packed, Values]:
-    models, _ = _specification(bundle, route)
+    models, contract = _specification(bundle, route)
     tools = _offered(_known(bundle, route), route, step)
     counter = counter_of(models.candidates)
     shown, hidden = shown_case(bundle, case, models)
-    packed = pack(shown, models, counter, lambda fit: render(bundle, models.prompt, fit, tools))
+    packed = pack(
+        shown, models, counter, lambda fit: render(bundle, models.prompt, fit, tools, contract)
+    )
     return packed, hidden
 
 

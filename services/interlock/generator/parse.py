@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from interlock_contracts.base import Model
+from interlock_contracts.base import JsonObject, Model, is_absent
 from interlock_contracts.proposal import ModelRecord, Proposal, Statement, ToolCall
 
 MAX_OUTPUT_CHARS = 65_536
@@ -19,6 +19,7 @@ class Output(Model):
 
     statements: tuple[Statement, ...] = ()
     calls: tuple[ToolCall, ...] = ()
+    data: JsonObject | None = Field(default=None, exclude_if=is_absent)
     abstained: bool = False
 
 
@@ -43,6 +44,7 @@ def parse(raw: str, record: ModelRecord) -> Proposal:
             return Proposal(
                 statements=output.statements,
                 calls=output.calls,
+                data=output.data,
                 abstained=output.abstained,
                 model=record,
             )
@@ -56,7 +58,7 @@ def parse(raw: str, record: ModelRecord) -> Proposal:
 
 
 def _problem(output: Output) -> str | None:
-    says = bool(output.statements or output.calls)
+    says = bool(output.statements or output.calls or output.data is not None)
     if any(not statement.text.strip() for statement in output.statements):
         return "a statement has no text"
     if output.abstained and says:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from jinja2 import DictLoader, StrictUndefined, Template, TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from interlock.bundles.model import Bundle, Prepared
+from interlock.bundles.model import Bundle, OutputContract, Prepared
 from interlock.generator.fences import fence
 from interlock.runtime.errors import NeverRetry
 from interlock_contracts.canonical import digest_bytes
@@ -29,17 +29,25 @@ def _compile(bundle: Bundle) -> dict[str, Template]:
     return {name: environment.get_template(name) for name in bundle.prompts}
 
 
+_ANY_OUTPUT = OutputContract()
+
 templates = Prepared(_compile)
 """The compiled templates of a bundle; raises `TemplateError` for one that does not compile."""
 
 
-def render(bundle: Bundle, name: str, case: Case, tools: Sequence[ToolSpec]) -> str:
+def render(
+    bundle: Bundle,
+    name: str,
+    case: Case,
+    tools: Sequence[ToolSpec],
+    output: OutputContract = _ANY_OUTPUT,
+) -> str:
     """The prompt `name` for this case.
 
     A template sees `request`, `context` (or None), `tools` (those offered), `history` and
-    `steps` (what was proposed before, what the gate said, what came of it) and, where the request
-    asks for several things, `parts` (the `intent` and `text` of each). The filter `fence` marks
-    content of others.
+    `steps` (what was proposed before, what the gate said, what came of it), `output`, the contract
+    of the answer, and, where the request asks for several things, `parts` (the `intent` and `text`
+    of each). The filter `fence` marks content of others.
 
     Raises:
         NeverRetry: the bundle has no such prompt, or it cannot be rendered.
@@ -55,6 +63,7 @@ def render(bundle: Bundle, name: str, case: Case, tools: Sequence[ToolSpec]) -> 
             history=case.request.history,
             steps=case.steps,
             parts=_parts(case),
+            output=output,
         )
     except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
         # The message may quote values; its type is enough to find the place.

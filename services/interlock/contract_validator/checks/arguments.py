@@ -1,6 +1,7 @@
 """Do the arguments fit the contract's JSON Schema (Draft 2020-12), strictly?"""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import jsonschema_rs
@@ -14,17 +15,28 @@ Schemas = Mapping[str, jsonschema_rs.Draft202012Validator]
 """One compiled validator per tool."""
 
 _MOST = 32
-"""Violations of one call that are listed; a hostile call can have thousands."""
+"""Violations of one value that are listed; a hostile one can have thousands."""
 
 
 def compile_schemas(bundle: Bundle) -> Schemas:
     """Compile every tool's parameters; raises `ValueError` where one is no JSON Schema."""
-    return {
-        name: jsonschema_rs.Draft202012Validator(
-            _closed(tool.parameters), validate_formats=True, mask="the value", offline=True
-        )
-        for name, tool in bundle.tools.items()
-    }
+    return {name: compile_schema(tool.parameters) for name, tool in bundle.tools.items()}
+
+
+def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Validator:
+    """The validator of an object, closed to undeclared members; `ValueError` for no schema."""
+    return jsonschema_rs.Draft202012Validator(
+        _closed(schema), validate_formats=True, mask="the value", offline=True
+    )
+
+
+def schema_errors(
+    schema: jsonschema_rs.Draft202012Validator, value: Any
+) -> Iterator[tuple[list[str | int], str]]:
+    """Where a value does not fit and why, the first of them; messages never show a value."""
+    if not schema.is_valid(value):
+        for error in islice(schema.iter_errors(value), _MOST):
+            yield error.instance_path, shown(error.message, 300)
 
 
 def _closed(schema: Any, *, outermost: bool = True) -> Any:
@@ -71,11 +83,7 @@ def check_arguments(
         path = pointer("calls", index, "arguments")
         message = f"more than {MOST_VALUES} values"
         found.append(violation(FailureCode.ARGUMENTS_INVALID, path, message))
-    if schema.is_valid(dict(arguments)):
-        return found
-    for error in schema.iter_errors(dict(arguments)):
-        path = pointer("calls", index, "arguments", *error.instance_path)
-        found.append(violation(FailureCode.ARGUMENTS_INVALID, path, shown(error.message, 300)))
-        if len(found) >= _MOST:
-            break
+    for place, message in schema_errors(schema, dict(arguments)):
+        path = pointer("calls", index, "arguments", *place)
+        found.append(violation(FailureCode.ARGUMENTS_INVALID, path, message))
     return found

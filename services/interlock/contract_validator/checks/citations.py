@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from interlock.bundles.model import OutputContract
 from interlock.contract_validator.checks.grounding import Sources, support
+from interlock.contract_validator.checks.structure import is_heading
 from interlock.contract_validator.checks.text import plain, pointer, shown
 from interlock_contracts.canonical import canonical_json
 from interlock_contracts.case import Case
@@ -75,7 +76,7 @@ def check_citations(
             else:
                 report.violations.append(problem)
         cited += len(statement.citations)
-        if is_question(statement.text):
+        if is_question(statement.text) or is_heading(statement.text, contract.sections):
             continue
         due += 1
         covered += good > 0
@@ -101,7 +102,7 @@ def check_support(
     sources = Sources(cited, question)
     found = []
     for at, statement in enumerate(proposal.statements):
-        if is_question(statement.text):
+        if is_question(statement.text) or is_heading(statement.text, contract.sections):
             continue
         weak = min(support(statement.text, sources), key=lambda one: one.score, default=None)
         if weak is not None and weak.score < least:

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 
 from interlock.bundles.model import OutputContract
-from interlock.contract_validator.checks.text import pointer, shown
+from interlock.contract_validator.checks.text import leaves, pointer, shown
+from interlock_contracts.canonical import canonical_json
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.proposal import Proposal
 from interlock_contracts.verdict import Violation, violation
@@ -24,7 +25,7 @@ def check_form(proposal: Proposal) -> list[Violation]:
         reasons.append(f"the output could not be read: {shown(proposal.malformed, 300)}")
     elif proposal.abstained and proposal.calls:
         reasons.append("it abstains and calls tools at once")
-    elif not (proposal.statements or proposal.calls or proposal.abstained):
+    elif not (proposal.says_something or proposal.abstained):
         reasons.append("neither a statement nor a call, and it does not abstain")
     elif proposal.statements and not proposal.calls and not proposal.text.strip():
         reasons.append("the answer is empty")
@@ -34,9 +35,10 @@ def check_form(proposal: Proposal) -> list[Violation]:
 def check_output(
     proposal: Proposal, contract: OutputContract, forbidden: Forbidden
 ) -> list[Violation]:
-    """length_exceeded and forbidden_content, over all a reader would see: text and quotes."""
+    """length_exceeded and forbidden_content, over all a reader would see: text, quotes
+    and data."""
     found = []
-    length = len(proposal.text)
+    length = len(proposal.text) + (len(canonical_json(proposal.data)) if proposal.data else 0)
     if length > contract.max_chars:
         message = f"{length:,} characters; at most {contract.max_chars:,} are allowed"
         found.append(violation(FailureCode.LENGTH_EXCEEDED, "/statements", message))
@@ -45,10 +47,18 @@ def check_output(
         for number, citation in enumerate(statement.citations):
             path = pointer("statements", at, "citations", number, "quote")
             texts.append((path, citation.quote))
-        found += [
-            violation(FailureCode.FORBIDDEN_CONTENT, path, f"matches forbidden pattern {number}")
-            for path, text in texts
-            for number, pattern in enumerate(forbidden, 1)
-            if pattern.search(text)
-        ]
+        found += _forbidden(texts, forbidden)
+    data = [(pointer("data", *path), value) for path, value in leaves(proposal.data or {})]
+    found += _forbidden(
+        [(path, value) for path, value in data if isinstance(value, str)], forbidden
+    )
     return found
+
+
+def _forbidden(texts: Sequence[tuple[str, str]], forbidden: Forbidden) -> list[Violation]:
+    return [
+        violation(FailureCode.FORBIDDEN_CONTENT, path, f"matches forbidden pattern {number}")
+        for path, text in texts
+        for number, pattern in enumerate(forbidden, 1)
+        if pattern.search(text)
+    ]

@@ -29,10 +29,13 @@ def check_call(index: int, call: ToolCall, case: Case, bundle: Bundle) -> list[V
 
 def check_statements(proposal: Proposal, case: Case, bundle: Bundle) -> list[Violation]:
     """placeholder_unknown, for what an answer says."""
-    return [
-        _unknown(pointer("statements", at, "text"), name)
+    texts = {
+        pointer("statements", at, "text"): statement.text
         for at, statement in enumerate(proposal.statements)
-        for name in _left([statement.text], case, bundle)
+    }
+    texts |= {pointer("data", *path): value for path, value in leaves(proposal.data or {})}
+    return [
+        _unknown(path, name) for path, text in texts.items() for name in _left([text], case, bundle)
     ]
 
 

@@ -6,7 +6,7 @@ Importing this needs the extra `interlock[models]`.
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -120,7 +120,7 @@ class HostedModel:
                 client,
                 [Asked.user_text_prompt(request.prompt)],
                 model_settings=_settings(candidate, options),
-                model_request_parameters=_parameters(request.tools, options, client),
+                model_request_parameters=_parameters(request, options, client),
             )
         except ModelAPIError as error:
             raise _passed(error) from None
@@ -213,9 +213,41 @@ def offered(tools: tuple[ToolSpec, ...], options: HostedOptions) -> list[ToolDef
     ]
 
 
+def output_schema(data: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a provider is held to: our form and, in it, the contract's structured answer.
+
+    An answer without data is still possible where `data` is null: beside calls, or abstaining.
+    """
+    if data is None:
+        return _SCHEMA
+    own = _renamed({name: part for name, part in data.items() if name != "$defs"})
+    parts = {f"data_{name}": _renamed(part) for name, part in data.get("$defs", {}).items()}
+    return {
+        **_SCHEMA,
+        "$defs": {**_SCHEMA.get("$defs", {}), **parts},
+        "properties": {**_SCHEMA["properties"], "data": {"anyOf": [own, {"type": "null"}]}},
+        "required": [*_SCHEMA["required"], "data"],
+    }
+
+
+def _renamed(schema: Any) -> Any:
+    """A schema whose references lead to its own definitions among ours."""
+    if isinstance(schema, list):
+        return [_renamed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value.replace("#/$defs/", "#/$defs/data_", 1)
+        if key == "$ref" and isinstance(value, str)
+        else _renamed(value)
+        for key, value in schema.items()
+    }
+
+
 def _parameters(
-    tools: tuple[ToolSpec, ...], options: HostedOptions, client: Client
+    request: ModelRequest, options: HostedOptions, client: Client
 ) -> ModelRequestParameters:
+    tools = request.tools
     definitions = offered(tools, options)
     in_text = bool(tools) and options.tools == "prompt"
     # Gemini takes a schema or tools, not both at once (before its third generation).
@@ -223,7 +255,9 @@ def _parameters(
     able = bool(client.profile.get("supports_json_schema_output"))
     if options.output == "prompt" or in_text or not able:
         return ModelRequestParameters(function_tools=definitions)
-    schema = OutputObjectDefinition(json_schema=_SCHEMA, name="proposal")
+    schema = OutputObjectDefinition(
+        json_schema=output_schema(request.contract.json_schema), name="proposal"
+    )
     return ModelRequestParameters(
         function_tools=definitions, output_mode="native", output_object=schema
     )
