@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from bench.routing.evidence import add_parts, add_signals
 from interlock.bundles.model import Bundle, Intent, RouterSpec
 from interlock.intent_router.classification import Classification
 from interlock.intent_router.classifier import Classifier
@@ -140,6 +141,7 @@ def run_routing(data: Path, console: Console) -> None:
         few = sample(train, 10, seed)
         accuracy = decide(Classifier(bundle_of(few)), inside).share(0.0, right=True)
         table.add_row(f"10 examples an intent, sample {seed}", f"{accuracy:.3f}", "≥ 0.85")
+    add_signals(table, texts)
     console.print(table)
 
 
@@ -171,6 +173,7 @@ def _whole(
     rate, cpu_rate = 1 / known.seconds.mean(), len(inside) / known.cpu
     table.add_row("decisions a second of one core's time", f"{cpu_rate:,.0f}", "≥ 1,500")
     table.add_row("decisions a second, as the machine was", f"{rate:,.0f}", "")
+    add_parts(table, classifier, inside)
 
 
 def sample(train: Sequence[Text], each: int, seed: int) -> list[Text]:
