@@ -10,7 +10,8 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from typing import cast
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 from interlock_contracts.request import Request
 from interlock_contracts.retrieval import Chunk
@@ -25,71 +26,104 @@ _OF_RULES = (
 )
 _MODEL = r"(?:ai|llm|gpt(?:-?[0-9]\w*)?|chatgpt|claude|gemini|llama|copilot|chat ?bot|assistant)"
 
-_WORDS: tuple[tuple[SignalKind, str], ...] = (
-    (
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What to look for, in lower case; `needs` are words of which one must occur, which is quick to
+    see: most texts have none."""
+
+    kind: SignalKind
+    needs: tuple[str, ...]
+    pattern: re.Pattern[str]
+
+
+def _look(kind: SignalKind, needs: str, pattern: str) -> _Look:
+    return _Look(kind, tuple(needs.split("|")), re.compile(pattern, re.MULTILINE))
+
+
+_EVERYWHERE = (
+    _look(
         "override_instructions",
+        "ignor|disregard|forget|overrid|bypass|follow",
         r"\b(?:ignor(?:e|ing)|disregard(?:ing)?|forget(?:ting)?|overrid(?:e|ing)|bypass(?:ing)?|"
         r"do not follow|don't follow|stop following)\s+(?:\w+\s+){0,3}?"
         r"(?:previous|prior|above|earlier|preceding|original|initial|system|existing|your|"
         r"safety|all)\s+(?:\w+\s+){0,2}?" + _OF_RULES + r"\b"
         r"|\b(?:forget|ignore|disregard) (?:everything|all (?:of )?(?:that|this)|anything) "
         r"(?:above|before|you (?:were|have been|know)|i said|previous)"
-        r"|\b(?:new|updated|real|actual) (?:system )?(?:instructions?|prompt) ?:"
         r"|\bignorier\w* (?:\w+ ){0,2}(?:vorherigen?|bisherigen?|obigen?) \w*anweisungen\b"
         r"|\bignore[sz]? (?:\w+ ){0,2}(?:instructions|consignes) (?:précédentes|antérieures)"
         r"|\bignor[ae] (?:\w+ ){0,2}instrucciones (?:anteriores|previas)",
     ),
-    (
+    _look(
+        "override_instructions",
+        "instruction|prompt",
+        r"\b(?:new|updated|real|actual) (?:system )?(?:instructions?|prompt) ?:",
+    ),
+    _look(
         "role_change",
+        "you are |you're |you will be ",
         r"\b(?:you are|you're|you will be) (?:now|no longer) (?:an? |in |the |bound|restricted|"
-        r"limited|subject|dan\b)"
-        r"|\b(?:act|behave|respond|answer|reply|pretend|roleplay|role-play|imagine)\b[^.\n]{0,40}"
+        r"limited|subject|dan\b)",
+    ),
+    _look(
+        "role_change",
+        "restrict|limit|rules|filter|censor|jailbr|evil",
+        r"\b(?:act|behave|respond|answer|reply|pretend|roleplay|role-play|imagine)\b[^.\n]{0,40}"
         r"\b(?:without (?:any )?(?:restrictions?|limits?|limitations?|rules|filters?|censorship)|"
         r"unrestricted|unfiltered|uncensored|unlimited|no (?:restrictions|rules|filters|limits)|"
-        r"jailbroken|evil)\b"
-        r"|\b(?:developer|god|admin|debug|dan|jailbreak|sudo) mode\b[^.\n]{0,30}"
+        r"jailbroken|evil)\b",
+    ),
+    _look(
+        "role_change",
+        " mode|do anything now|jailbreak",
+        r"\b(?:developer|god|admin|debug|dan|jailbreak|sudo) mode\b[^.\n]{0,30}"
         r"\b(?:enabled?|activated?|on)\b"
         r"|\b(?:enable|activate|enter|switch to) (?:developer|god|dan|jailbreak|sudo) mode\b"
         r"|\bdo anything now\b|\bjailbreak(?:ed|ing)?\b",
     ),
-    (
+    _look(
         "prompt_extraction",
+        "prompt|instruction|message|rules|above",
         r"\b(?:reveal|show|print|repeat|output|display|tell|give|share|leak|recite|what (?:is|are|"
         r"was|were))\b[^.?\n]{0,30}\b(?:your|the) (?:\w+ )?(?:system|initial|hidden|original|"
         r"secret|developer|internal) (?:prompts?|instructions?|messages?|rules)\b"
         r"|\b(?:repeat|print|output)\b[^.?\n]{0,20}\b(?:words|text|everything) above\b",
     ),
+    _look(
+        "chat_markup",
+        "system|assistant|inst]|sys>|im_start|im_end|endoftext|eot_id|header_id|user",
+        r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\|>"
+        r"|\[/?inst\]|<</?sys>>|</?(?:system|assistant)(?:_prompt|_message)?>"
+        r"|^\s{0,3}(?:#{2,4} ?)?(?:system|assistant) ?(?:prompt|message|override)? ?:\s*(?=\S)",
+    ),
 )
-_TO_MODELS: tuple[tuple[SignalKind, str], ...] = (
-    (
+_TO_MODELS = (
+    _look(
         "addresses_assistant",
+        " ai|llm|gpt|claude|gemini|llama|copilot|chatbot|chat bot|assistant|language model",
         r"\b(?:dear|hey|hi|hello|attention|note to|notice to|message to|to you,|instructions? "
         r"(?:to|for)) (?:the |any |all |every )?" + _MODEL + r"(?:s|\b)"
         r"|\b(?:if|as|since) you(?: are|'re) an? (?:\w+ )?" + _MODEL + r"\b"
         r"|\b(?:the |any |all )?(?:ai|llm|chat ?bot|language) (?:assistants?|models?|agents?) "
-        r"(?:must|should|shall|has to|have to|needs? to|reading|processing|is to|are to)\b"
-        r"|\bbefore (?:you )?(?:can )?(?:solv|answer|respond|continu|proceed|complet|finish|"
-        r"summari[sz])\w*[^.\n]{0,60}\b(?:do|follow|execute|perform|carry out|you must|first)\b"
-        r"|\b(?:do not|don't|never) (?:tell|inform|mention|reveal|show|notify|ask|alert)\b"
+        r"(?:must|should|shall|has to|have to|needs? to|reading|processing|is to|are to)\b",
+    ),
+    _look(
+        "addresses_assistant",
+        "before ",
+        r"before(?<!\wbefore) (?:you )?(?:can )?(?:solv|answer|respond|continu|proceed|complet|"
+        r"finish|summari[sz])\w*[^.\n]{0,60}\b(?:do|follow|execute|perform|carry out|you must|"
+        r"first)\b",
+    ),
+    _look(
+        "addresses_assistant",
+        "user|customer|human",
+        r"\b(?:do not|don't|never) (?:tell|inform|mention|reveal|show|notify|ask|alert)\b"
         r"[^.\n]{0,20}\b(?:the )?(?:user|customer|human)\b"
         r"|\bwithout (?:telling|informing|asking|notifying|alerting) (?:the )?"
         r"(?:user|customer|human)\b",
     ),
 )
-_MARKUP = (
-    r"<\|(?:im_start|im_end|system|user|assistant|endoftext|eot_id|start_header_id)\|>"
-    r"|\[/?INST\]|<</?SYS>>|</?(?:system|assistant)(?:_prompt|_message)?>"
-    r"|^\s{0,3}(?:#{2,4} ?)?(?:system|assistant) ?(?:prompt|message|override)? ?:\s*(?=\S)"
-)
-
-
-def _compiled(words: Sequence[tuple[SignalKind, str]]) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in words), re.IGNORECASE)
-
-
-_IN_REQUESTS = _compiled(_WORDS)
-_IN_CHUNKS = _compiled(_WORDS + _TO_MODELS)
-_CHAT_MARKUP = re.compile(_MARKUP, re.IGNORECASE | re.MULTILINE)
 _ENCODED = re.compile(r"(?<![\w+/=-])(?:[A-Za-z0-9+/_-]{24,}={0,2}|(?:[0-9A-Fa-f]{2}){20,})(?!\w)")
 _MOST_ENCODED = 4_096
 """Of a longer run the beginning says enough."""
@@ -114,16 +148,15 @@ def signals_in(text: str, *, retrieved: bool = False) -> Iterator[tuple[SignalKi
     Words are also found where they are broken up by characters nobody sees, or written with
     letters that only look like plain ones (NFKC).
     """
-    plain, places = (text, None) if text.isascii() else _plain(text)
-    for words in (_IN_CHUNKS if retrieved else _IN_REQUESTS, _CHAT_MARKUP):
-        for match in words.finditer(plain):
+    plain, places = _plain(text)
+    for look in (*_EVERYWHERE, *_TO_MODELS) if retrieved else _EVERYWHERE:
+        if not any(word in plain for word in look.needs):
+            continue
+        for match in look.pattern.finditer(plain):
             start, end = match.span()
-            if start == end:
-                continue
-            kind = cast(SignalKind, match.lastgroup or "chat_markup")
             if places is not None:
                 start, end = places[start], places[end - 1] + 1
-            yield kind, start, end
+            yield look.kind, start, end
     if not text.isascii():
         for match in _HIDDEN.finditer(text):
             yield "hidden_text", *match.span()
@@ -132,14 +165,24 @@ def signals_in(text: str, *, retrieved: bool = False) -> Iterator[tuple[SignalKi
             yield "encoded_text", *match.span()
 
 
-def _plain(text: str) -> tuple[str, list[int]]:
-    """`text` without what nobody sees and in plain letters; for each character its old place."""
+def _plain(text: str) -> tuple[str, list[int] | None]:
+    """`text` without what nobody sees, in plain small letters; for each character its old place.
+
+    Without places where every character has stayed at its own.
+    """
+    small = text.lower().replace("’", "'")
+    if text.isascii() or (
+        len(small) == len(text)
+        and unicodedata.is_normalized("NFKC", text)
+        and not _INVISIBLE.search(text)
+    ):
+        return small, None
     characters: list[str] = []
     places: list[int] = []
     for place, character in enumerate(text):
         if _INVISIBLE.match(character):
             continue
-        for same in unicodedata.normalize("NFKC", character):
+        for same in unicodedata.normalize("NFKC", character).lower():
             characters.append("'" if same == "’" else same)
             places.append(place)
     return "".join(characters), places
@@ -174,10 +217,14 @@ def signals_of_chunks(chunks: Sequence[Chunk]) -> tuple[Signal, ...]:
     return tuple(
         Signal(kind=kind, start=start, end=end, handle=chunk.handle)
         for chunk in chunks
-        for kind, start, end in _in_order(chunk.text, retrieved=True)
+        for kind, start, end in _in_chunk(chunk.text)
     )
 
 
-def _in_order(text: str, *, retrieved: bool) -> list[tuple[SignalKind, int, int]]:
+def _in_order(text: str, *, retrieved: bool) -> tuple[tuple[SignalKind, int, int], ...]:
     found = sorted(set(signals_in(text, retrieved=retrieved)), key=lambda one: (one[1], one[2]))
-    return found[:MOST]
+    return tuple(found[:MOST])
+
+
+_in_chunk = lru_cache(maxsize=1_024)(partial(_in_order, retrieved=True))
+"""The same chunks come again."""
