@@ -69,6 +69,10 @@ async def main(arguments: argparse.Namespace) -> None:
         from bench.ingest import ingest_table
 
         await ingest_table(console)
+    if "replay" in wanted:
+        from bench.replay import replay_table
+
+        await replay_table(console)
     if "gate" in wanted:
         from bench.gate import run_gate
 
@@ -97,7 +101,9 @@ def _data(arguments: argparse.Namespace) -> Path:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="The benchmarks.")
-    names = ("runtime", "pipeline", "audit", "ingest", "gate", "retrieval", "routing", "pii")
+    names = (
+        "runtime", "pipeline", "audit", "ingest", "replay", "gate", "retrieval", "routing", "pii"
+    )  # fmt: skip
     parser.add_argument(
         "tables", nargs="*", metavar="TABLE", choices=[*names, []], help=", ".join(names)
     )

@@ -190,6 +190,11 @@ EVENTS: tuple[EventSpec, ...] = (
 EVENT: dict[str, EventSpec] = {spec.name: spec for spec in EVENTS}
 """The table by event name."""
 
+STAGES_OF: dict[str, tuple[Actor, ...]] = {
+    spec.name: tuple(actor for actor in STAGES if actor in spec.consumers) for spec in EVENTS
+}
+"""The stages that consume an event, in the order of the flow, by event name."""
+
 WAITING: frozenset[str] = frozenset({"confirm", "review"})
 """Events the contract-validator takes again when they expire: who was asked has not decided."""
 

@@ -30,7 +30,7 @@ from interlock_contracts.event import Event, InvalidEvent, subject_id
 from interlock_contracts.failures import FailureCode, failure
 from interlock_contracts.request import Request
 from interlock_contracts.subjects import Subject
-from interlock_contracts.table import STAGES, Actor, consumed_by
+from interlock_contracts.table import STAGES_OF, Actor
 
 StageFunction = Callable[[Input, Any], Awaitable[Sequence[Draft]]]
 
@@ -125,9 +125,8 @@ class Simulator:
         if isinstance(event.data, Confirm | Review):
             await self._people(event)
             return
-        for actor in STAGES:
-            if any(spec.name == event.subject.event for spec in consumed_by(actor)):
-                await self._follow(actor, event, self._when(actor, event))
+        for actor in STAGES_OF.get(event.subject.event, ()):
+            await self._follow(actor, event, self._when(actor, event))
 
     async def _follow(self, actor: Actor, event: Event, now: datetime) -> None:
         decider = self._decider(actor)

@@ -29,7 +29,7 @@ from interlock_contracts.custody import Custody
 from interlock_contracts.event import Event, InvalidEvent
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.subjects import Subject
-from interlock_contracts.table import BESIDE, SERVICES, STAGES, Actor, consumed_by
+from interlock_contracts.table import BESIDE, SERVICES, STAGES, STAGES_OF, Actor
 
 OF_THE_WORLD = frozenset(
     {
@@ -55,7 +55,7 @@ async def verify_request(events: Sequence[Entry], bundles: Bundles) -> Verificat
     log = MemoryLog(events)
     pinned = PinnedBundles(bundles, log)
     await pinned.pin()
-    check = _Check(log, pinned)
+    check = _Check(log, pinned, _letters(log))
     for entry in check.log.entries:
         for actor, stage in _consumers(entry):
             if isinstance(entry, Unreadable):
@@ -79,6 +79,7 @@ class _Check:
 
     log: MemoryLog
     bundles: PinnedBundles
+    letters: dict[tuple[str, str], Event]
     reproduced: set[str] = field(default_factory=set)
     accepted: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
@@ -220,14 +221,7 @@ class _Check:
 
     def _letter(self, stage: str, subject: str) -> Event | None:
         """The dead letter of `stage` about the message on `subject`."""
-        for entry in self.log.entries:
-            if (
-                isinstance(entry, Event)
-                and isinstance(entry.data, DeadLetter)
-                and (entry.data.stage, entry.data.subject) == (stage, subject)
-            ):
-                return entry
-        return None
+        return self.letters.get((stage, subject))
 
     def _executor_of(self, grant: Event) -> str:
         """The stage that took a grant: a further executor writes its results in its own name."""
@@ -283,6 +277,15 @@ class _Check:
         )
 
 
+def _letters(log: MemoryLog) -> dict[tuple[str, str], Event]:
+    """The first dead letter by its stage and the subject of the message it is about."""
+    found: dict[tuple[str, str], Event] = {}
+    for entry in log.entries:
+        if isinstance(entry, Event) and isinstance(entry.data, DeadLetter):
+            found.setdefault((entry.data.stage, entry.data.subject), entry)
+    return found
+
+
 def _consumers(entry: Entry) -> list[tuple[Actor, str]]:
     """The stages that an entry of the log is input of: the actor, and its name."""
     address = entry.subject if isinstance(entry, Event) else entry.address
@@ -291,8 +294,4 @@ def _consumers(entry: Entry) -> list[tuple[Actor, str]]:
     if address.event == "retry" and address.tail is not None:
         known = address.tail in STAGES
         return [(Actor(address.tail) if known else Actor.TOOL_EXECUTOR, address.tail)]
-    return [
-        (actor, actor.value)
-        for actor in STAGES
-        if any(spec.name == address.event for spec in consumed_by(actor))
-    ]
+    return [(actor, actor.value) for actor in STAGES_OF.get(address.event, ())]
