@@ -19,6 +19,7 @@ from interlock.audit_sink.checkpoint import verifier_key
 from interlock.replay.message import LogMessage
 from interlock.replay.pool import bundle_answer, replayers
 from interlock.replay.scan import LogReader
+from interlock.runtime.keys import signing_key_path
 from interlock.runtime.wiring import load_bundles
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -195,27 +196,48 @@ async def pytest_on(target: Path) -> int:
 
 
 HOSTILE = """
-import ctypes, os, socket, subprocess
-import _socket
+import asyncio, ctypes, os, socket, subprocess
+import _socket, nats
 
-def attempts(port, key, open_file):
+async def listen():
+    server = await asyncio.start_server(print, "127.0.0.1", 0)
+    if not server.sockets:  # asyncio goes on without the sockets that it was refused
+        raise PermissionError
+
+def attempts(port, key, signing, open_file):
+    parent = os.getppid()
     yield "network", lambda: socket.create_connection(("127.0.0.1", port), 2)
     yield "raw_network", lambda: _socket.socket(2, 1)
+    yield "datagram", lambda: _socket.socket(2, 2)
+    yield "socket_pair", lambda: _socket.socketpair()
+    yield "publish", lambda: nats.connect(
+        f"nats://127.0.0.1:{port}", allow_reconnect=False, nkeys_seed=key)
+    yield "listen", lambda: listen()
     yield "key_file", lambda: open(key).read()
     yield "key_by_number", lambda: os.open(key, os.O_RDONLY)
+    yield "signing_key", lambda: open(signing, "rb").read()
     yield "listing", lambda: os.listdir(os.path.dirname(key))
     yield "other_file", lambda: open("/etc/passwd").read()
+    yield "secrets_of_the_parent", lambda: open(f"/proc/{parent}/environ").read()
+    yield "memory_of_the_parent", lambda: os.open(f"/proc/{parent}/mem", os.O_RDONLY)
     yield "writing", lambda: open(open_file, "w")
     yield "process", lambda: subprocess.run(["true"])
+    yield "process_later", lambda: asyncio.create_subprocess_exec("true")
+    yield "fork", lambda: os.fork()
+    yield "replace", lambda: os.execv("/bin/true", ["true"])
+    yield "signal", lambda: os.kill(parent, 0)
     yield "native", lambda: ctypes.CDLL(None)
     yield "environment", lambda: os.environ["INTERLOCK_STATE"]
+    yield "secret", lambda: os.environ["SHOP_API_KEY"]
 
 async def decide(given, using):
     done = ["nothing"]
     for name, attempt in attempts(*PLACES):
         try:
-            attempt()
-        except (PermissionError, KeyError):
+            made = attempt()
+            if asyncio.iscoroutine(made):
+                await made
+        except (PermissionError, KeyError, nats.errors.Error):
             continue
         done.append(name)
     raise type("did_" + "_".join(done), (Exception,), {})
@@ -236,10 +258,13 @@ async def test_hostile_code_in_a_replay_process_reaches_nothing(
     credential = world.state / "credentials" / "operator.nk"
     assert credential.exists()
     port = int(world.system.broker.url.rpartition(":")[2])
-    places = (port, str(credential), str(world.folder / "written"))
+    signing = signing_key_path(world.state)
+    assert signing.exists()
+    places = (port, str(credential), str(signing), str(world.folder / "written"))
     (code / "hostile.py").write_text(f"PLACES = {places!r}\n{HOSTILE}", encoding="utf-8")
     monkeypatch.syspath_prepend(str(code))
     monkeypatch.setenv("INTERLOCK_STATE", str(world.state))
+    monkeypatch.setenv("SHOP_API_KEY", "sk-very-secret")
     config = {
         "task": "what-if",
         "stages": {"intent-router": "hostile:decide"},
