@@ -21,6 +21,7 @@ from interlock.runtime.bundles.changes import Activate, Change, Rollback, Shadow
 from interlock.runtime.bundles.live import LiveBundles
 from interlock.runtime.bundles.rollout import Rollout
 from interlock.runtime.bundles.store import BundleStore, push
+from interlock.runtime.bundles.words import Order, Word
 from interlock.runtime.commit import Committer
 from interlock.runtime.errors import UserError
 from interlock.runtime.log import JetStreamLog
@@ -317,3 +318,38 @@ async def test_a_rollback_does_not_wait_for_who_does_not_answer(
         assert bundles.active() == FIRST
         loading.go.set()
         await until(bundles, "2")
+
+
+@pytest.mark.parametrize("dies", [True, False])
+async def test_who_dies_over_a_bundle_is_not_waited_for_and_who_is_slow_is(
+    fresh_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    monkeypatch.setattr(rollout_, "ALIVE_S", 0.05)
+    loading = Loading()
+    said: dict[str, Any] = {"by": "jo", "reason": "a test", "without_services": True}
+    async with operator(fresh_broker) as jo, a_service(fresh_broker, loading) as bundles:
+        loading.go.set()
+        await jo.push(FIRST, SECOND)
+        rollout = Rollout(jo.client, jo.log, BundleStore(jo.client, "ev", Verifier([KEY.public])))
+        await rollout.make(Activate(FIRST.digest), **said)
+        await bundles.start()
+        asked: Counter[str] = Counter()
+        really = rollout._ask
+
+        async def counted(order: Order, *more: Any) -> list[Word]:
+            asked[order.do] += 1
+            return await really(order, *more)
+
+        monkeypatch.setattr(rollout, "_ask", counted)
+        loading.go.clear()
+        making = asyncio.create_task(rollout.make(Activate(SECOND.digest), **said))
+        await eventually(lambda: loading.count["2"] == 1)
+        if dies:
+            await bundles.close()
+            async with asyncio.timeout(20):  # of the 110 s that loading may take
+                with pytest.raises(UserError, match=f"{bundles.instance} went away"):
+                    await making
+            return
+        await eventually(lambda: asked["status"] > 2 * rollout_.SILENT_CALLS)
+        loading.go.set()
+        assert (await making).activation.bundle == SECOND.digest

@@ -7,6 +7,7 @@ starting) follows the log like any other, and refuses for itself what does not w
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -33,6 +34,12 @@ QUIET_S = 0.15
 
 PREPARE_S = 110.0
 """How long loading and testing may take. The broker forgets who asked after two minutes."""
+
+ALIVE_S = 3.0
+"""How often those that are loading and testing are asked whether they are still there."""
+
+SILENT_CALLS = 4
+"""So many times in a row without a word, and an instance is taken for dead: 16 s at most."""
 
 URGENT_S = 2.0
 """How long a rollback waits for who does not answer, before it goes ahead."""
@@ -157,7 +164,7 @@ class Rollout:
     async def _prepare(self, digest: str, live: Sequence[Who], urgent: bool) -> list[Word]:
         patience = URGENT_S if urgent else PREPARE_S
         await self._bundle(digest)
-        words = await self._ask(Order(do="prepare", bundle=digest), live, patience)
+        words = await self._prepared_by(live, Order(do="prepare", bundle=digest), patience)
         refused = [word for word in words if word.problem is not None]
         if refused:
             told = "\n".join(f"  {one.service} {one.instance}: {one.problem}" for one in refused)
@@ -167,6 +174,34 @@ class Rollout:
             told = ", ".join(" ".join(who) for who in silent)
             raise UserError(f"no word from {told} within {patience:.0f} s; nothing was changed")
         return words
+
+    async def _prepared_by(self, live: Sequence[Who], order: Order, within: float) -> list[Word]:
+        """The words of all of `live`; raises `UserError` once one of them has died meanwhile."""
+        asking = asyncio.create_task(self._ask(order, live, within))
+        watching = asyncio.create_task(self._one_that_died(live))
+        try:
+            await asyncio.wait((asking, watching), return_when=asyncio.FIRST_COMPLETED)
+            if asking.done():
+                return asking.result()
+            service, instance = watching.result()
+            raise UserError(
+                f"{service} {instance} went away while it tested the bundle; nothing was changed"
+            )
+        finally:
+            asking.cancel()
+            watching.cancel()
+            await asyncio.gather(asking, watching, return_exceptions=True)
+
+    async def _one_that_died(self, live: Sequence[Who]) -> Who:
+        """Wait until one of them has not answered for a while. Loading leaves them time to."""
+        silent: Counter[Who] = Counter()
+        while True:
+            await asyncio.sleep(ALIVE_S)
+            there = {word.who for word in await self._ask(Order(do="status"), live, ROLL_CALL_S)}
+            silent = Counter({who: silent[who] + 1 for who in live if who not in there})
+            for who, calls in silent.items():
+                if calls >= SILENT_CALLS:
+                    return who
 
     async def _ask(self, order: Order, who: Iterable[Who] | None, within: float) -> list[Word]:
         """The words of all of `who`, or of those who came in time; without `who` a roll call."""
