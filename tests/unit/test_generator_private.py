@@ -133,7 +133,9 @@ def test_placeholders_round_trip_through_what_a_model_says(words: list[str]) -> 
     assert not [value for value in (MAIL, OTHER, CARD) if value in seen]
     model = known.steps[0].proposal.model
     calls = (ToolCall(tool="t", arguments={"a": seen}),)
-    quoted = Proposal(statements=(Statement(text=seen),), calls=calls, model=model)
+    said = (Statement(text=seen),)
+    quoted = Proposal(statements=said, calls=calls, data={"a": [seen]}, model=model)
     back = told(quoted, hidden)
     assert back.statements[0].text == text
     assert back.calls[0].arguments == {"a": text}
+    assert back.data == {"a": [text]}

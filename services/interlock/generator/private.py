@@ -48,6 +48,7 @@ def told(proposal: Proposal, values: Values) -> Proposal:
             "statements": tuple(restore_model(one, values) for one in proposal.statements),
             "calls": _each(proposal.calls, **calls),
             "plan": _each(proposal.plan, **calls),
+            "data": restore_json(proposal.data, values),
         }
     )
 
