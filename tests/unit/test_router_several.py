@@ -217,6 +217,42 @@ async def test_an_answer_keeps_the_contracts_of_all_parts() -> None:
     assert bundle.output_of(unknown) is None
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "united"),
+    [
+        ({"sections": ("Steps",)}, {"sections": ("Why",)}, True),
+        ({"language": "de"}, {}, True),
+        ({"language": "de"}, {"language": "fr"}, False),
+        ({"json_schema": {"type": "object"}}, {}, False),
+    ],
+)
+async def test_contracts_that_no_answer_could_keep_are_not_put_together(
+    one: dict[str, Any], other: dict[str, Any], united: bool
+) -> None:
+    outputs = {"a": OutputContract(**one), "b": OutputContract(**other)}
+    refund_intent = INTENTS["refund"].model_copy(update={"output": "a"})
+    status = INTENTS["order_status"].model_copy(update={"output": "b"})
+    bundle = shop(outputs=outputs, intents={"refund": refund_intent, "order_status": status})
+    found = await outcome(bundle, BOTH)
+    if not united:
+        assert isinstance(found, Answer)
+        assert found.failures[0].code is FailureCode.SEVERAL_INTENTS
+        return
+    assert isinstance(found, Route)
+    contract = bundle.output_of(found)
+    assert contract is not None
+    assert set(contract.sections) == {*one.get("sections", ()), *other.get("sections", ())}
+    assert contract.language == one.get("language")
+
+
+def test_every_field_of_a_contract_is_put_together() -> None:
+    """Whoever adds one has to say in `output_of` what becomes of it."""
+    assert set(OutputContract.model_fields) == {
+        "citations", "max_chars", "json_schema", "sections", "language", "forbidden",
+        "min_support", "fallback",
+    }  # fmt: skip
+
+
 def test_a_governed_source_is_read_for_all_parts_or_not_at_all() -> None:
     policies = {
         "r.cedar": '@id("r") permit (principal, action == Interlock::Action::"read:help", resource)'

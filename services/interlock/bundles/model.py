@@ -325,7 +325,10 @@ class Bundle(Model):
         return RetrievalSpec(**{**self.retrieval.model_dump(), **own}) if own else self.retrieval
 
     def output_of(self, route: Route) -> OutputContract | None:
-        """The contract an answer has to keep; of a request with parts the strictest of theirs."""
+        """The contract an answer has to keep; of a request with parts the strictest of theirs.
+
+        None where the bundle lacks one, or where no answer could keep all of them.
+        """
         names = [one.output for one in route.parts] or [route.output]
         contracts = [self.outputs.get(name) for name in dict.fromkeys(names)]
         known = [one for one in contracts if one is not None]
@@ -342,13 +345,18 @@ class Bundle(Model):
 _CITATIONS = ("none", "some", "every")
 
 
-def _strictest(contracts: Sequence[OutputContract]) -> OutputContract:
-    """What keeps all of them."""
+def _strictest(contracts: Sequence[OutputContract]) -> OutputContract | None:
+    """What keeps all of them; data of one shape, and two languages, cannot be shared."""
+    languages = {one.language for one in contracts if one.language is not None}
+    if len(languages) > 1 or any(one.json_schema is not None for one in contracts):
+        return None
     supports = [one.min_support for one in contracts if one.min_support is not None]
     refuse = any(one.fallback == "refuse" for one in contracts)
     return OutputContract(
         citations=max((one.citations for one in contracts), key=_CITATIONS.index),
         max_chars=min(one.max_chars for one in contracts),
+        sections=tuple(dict.fromkeys(s for one in contracts for s in one.sections)),
+        language=next(iter(languages), None),
         forbidden=tuple(dict.fromkeys(p for one in contracts for p in one.forbidden)),
         min_support=max(supports, default=None),
         fallback="refuse" if refuse else "extractive",

@@ -100,7 +100,8 @@ def _decide(case: Case, bundle: Bundle, using: Capabilities) -> Sequence[Draft]:
         if intent.roles and said.principal.role not in intent.roles:
             return (_refuse(case, bundle, FailureCode.ROLE_NOT_ALLOWED),)
     classes = {one.data_class for one in routes} - {None}
-    if clauses and (bundle.router.several == "refuse" or len(classes) > 1):
+    together = len(classes) < 2 and bundle.output_of(route) is not None
+    if clauses and (bundle.router.several == "refuse" or not together):
         return (_refuse(case, bundle, FailureCode.SEVERAL_INTENTS),)
     route = route.model_copy(update={"overrides": tuple(one.id for one in overrides)})
     return (Draft("route", "0", case.model_copy(update={"route": route})),)
