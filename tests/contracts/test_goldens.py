@@ -85,7 +85,7 @@ def test_the_goldens_tell_one_story() -> None:
     ids = {event.id: name for name, event in events.items()}
     assert len(ids) == len(NAMES)
     told = {name: event for name, event in events.items() if event.subject.tenant != NO_TENANT}
-    assert set(NAMES) - set(told) == {"activated", "evaluated"}
+    assert set(NAMES) - set(told) == {"activated", "evaluated", "keyring"}
     assert {event.subject.tenant for event in told.values()} == {"acme"}
     document = told["document"]
     own = [one for one in told.values() if not one.spec.shared and one != document]

@@ -232,7 +232,7 @@ def check_what_init_writes(tmp_path: Path) -> None:
     holders = {path.parts[-3] for path in tmp_path.glob("*/keys/bundles.pem")}
     assert holders == {"vault", "clients"}
     verifiers = {path.parts[-3] for path in tmp_path.glob("*/keys/bundles.pub")}
-    assert verifiers == {"vault", "clients", *BUNDLED}
+    assert verifiers == {"vault", "clients", "tool-executor", *BUNDLED}
     seed = (tmp_path / "retriever/credentials/retriever.nk").read_bytes()
     assert call(arguments).status == 0
     assert (tmp_path / "retriever/credentials/retriever.nk").read_bytes() == seed

@@ -73,6 +73,10 @@ class World:
     on_ask: Callable[[], None] = nothing
     output: object = None
     gate: asyncio.Event | None = None
+    epoch: int = 0
+
+    async def epoch_now(self) -> int:
+        return self.epoch
 
     def put(self, subject: Subject, data: Model) -> bool:
         address = (subject.event, subject.tenant, subject.request_id, subject.step)
@@ -150,7 +154,9 @@ class World:
                 await asyncio.Event().wait()
             return self.output or {"cents": 5}
 
-        return Performer(executor, self, self.reserve, clock=lambda: self.now)
+        return Performer(
+            executor, self, self.reserve, epoch=self.epoch_now, clock=lambda: self.now
+        )
 
 
 def grant(name: str, action: str = "1-0", **arguments: Any) -> Grant:

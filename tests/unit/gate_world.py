@@ -11,7 +11,7 @@ from interlock.contract_validator.ledger import Ledgers
 from interlock.contract_validator.stage import Capabilities, decide
 from interlock.runtime.signing import SigningKey
 from interlock.runtime.stage import Draft, Input
-from interlock_contracts.actions import Decided
+from interlock_contracts.actions import Decided, Grant
 from interlock_contracts.answer import FactReply
 from interlock_contracts.base import Model
 from interlock_contracts.canonical import digest_bytes
@@ -28,6 +28,10 @@ from interlock_contracts.verdict import Decision, Verdict
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 REQUEST_ID = "01JD0000000000000000000000"
 KEY = SigningKey.generate()
+
+
+async def sign(grant: Grant) -> Grant:
+    return KEY.sign(grant)
 
 
 class Order(BaseModel):
@@ -291,7 +295,7 @@ class World:
     def capabilities(self) -> Capabilities:
         return Capabilities(
             facts=self.facts,
-            sign=KEY.sign,
+            sign=sign,
             log=self,
             reviews=self.reviews,
             standing=Ledgers(self, lambda: NOW).standing,

@@ -12,7 +12,7 @@ from interlock.contract_validator.stage import Capabilities, decide
 from interlock.replay.log import MemoryLog
 from interlock.runtime.signing import SigningKey
 from interlock.runtime.stage import Draft, Input
-from interlock_contracts.actions import Effect, Result, effect_key
+from interlock_contracts.actions import Effect, Grant, Result, effect_key
 from interlock_contracts.answer import FactReply
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.case import Case
@@ -107,6 +107,10 @@ MODEL = ModelRecord(route="x", provider="x", model="m", prompt=digest_bytes(b"")
 KEY = SigningKey.generate()
 
 
+async def sign(grant: Grant) -> Grant:
+    return KEY.sign(grant)
+
+
 class Shop:
     """A log in memory, a gate that judges by it, and time that a test moves on."""
 
@@ -160,7 +164,7 @@ class Shop:
         log = self.log
         using = Capabilities(
             facts=facts,
-            sign=KEY.sign,
+            sign=sign,
             log=log,
             reviews=log.reviews,
             standing=Ledgers(log, lambda: self.now).standing,

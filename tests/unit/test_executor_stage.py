@@ -79,7 +79,7 @@ class Performed:
         self.grants.append(grant)
         return self.outcome
 
-    def _verify(self, grant: Grant, now: datetime) -> None:
+    async def _verify(self, grant: Grant, now: datetime) -> None:
         self.verified.append(now)
         if grant.signature != "s":
             raise NeverRetry(FailureCode.GRANT_INVALID, "bad signature")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.unit.gate_world import BUNDLE, KEY, NOW, REQUEST_ID, ROUTE
+from tests.unit.gate_world import BUNDLE, NOW, REQUEST_ID, ROUTE, sign
 from tests.unit.gate_world import make_case as gate_case
 from tests.unit.gate_world import proposal as gate_proposal
 
@@ -106,7 +106,7 @@ class Join(RuleBasedStateMachine):
         use_generator = generator.Capabilities(models=models, log=self.log)
         use_gate = gate.Capabilities(
             facts=facts,
-            sign=KEY.sign,
+            sign=sign,
             log=self.log,
             reviews=reviews,
             standing=Ledgers(self.log).standing,

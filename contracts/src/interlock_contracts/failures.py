@@ -50,6 +50,7 @@ class FailureCode(StrEnum):
     LIMIT_EXCEEDED = "limit_exceeded"
     GRANT_INVALID = "grant_invalid"
     GRANT_EXPIRED = "grant_expired"
+    GRANT_REVOKED = "grant_revoked"
     APPROVAL_DENIED = "approval_denied"
     APPROVAL_EXPIRED = "approval_expired"
     APPROVAL_MISMATCH = "approval_mismatch"
@@ -151,6 +152,7 @@ MEANING: dict[FailureCode, str] = {
     FailureCode.LIMIT_EXCEEDED: "A limit of the tool contract is used up for the time being.",
     FailureCode.GRANT_INVALID: "The grant's signature, tenant, tool or arguments do not hold.",
     FailureCode.GRANT_EXPIRED: "The grant came to the executor after its expiry.",
+    FailureCode.GRANT_REVOKED: "An operator has revoked all grants of its epoch since.",
     FailureCode.APPROVAL_DENIED: "A person said no to the action.",
     FailureCode.APPROVAL_EXPIRED: "Nobody decided before the expiry, which counts as no.",
     FailureCode.APPROVAL_MISMATCH: "The decision is about another digest than the action's.",

@@ -22,6 +22,7 @@ from interlock_contracts.base import MAX_EVENT_BYTES, MAX_REQUEST_BYTES, TEXT_IN
 from interlock_contracts.case import Case
 from interlock_contracts.documents import DocumentEvent
 from interlock_contracts.failures import FailureCode
+from interlock_contracts.keyring import Keyring
 from interlock_contracts.subjects import Subject, as_token
 from interlock_contracts.table import EVENT, EventSpec
 
@@ -144,7 +145,7 @@ def _said_twice(address: Subject, data: Model) -> Iterator[tuple[str, str, str]]
             yield "action", data.action, address.step
         case Reservation():
             yield "effect_key", data.effect_key, address.step
-        case Activation():
+        case Activation() | Keyring():
             yield "number", str(data.number), address.step
         case Evaluation():
             yield "bundle", data.bundle.removeprefix("sha256:"), address.request_id

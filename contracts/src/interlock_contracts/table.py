@@ -23,6 +23,7 @@ from interlock_contracts.base import Model
 from interlock_contracts.case import Case
 from interlock_contracts.custody import Custody
 from interlock_contracts.documents import DOCUMENT, DocumentEvent
+from interlock_contracts.keyring import Keyring
 from interlock_contracts.request import Request
 
 
@@ -168,6 +169,12 @@ EVENTS: tuple[EventSpec, ...] = (
     EventSpec(
         "activated", 1, Activation, (_A.OPERATOR,), (),
         "Which bundle new requests start on: by whom, why, instead of which.",
+    ),
+    EventSpec(
+        "keyring", 1, Keyring, (_A.OPERATOR,), (),
+        followers=(_A.CONTRACT_VALIDATOR, _A.TOOL_EXECUTOR),
+        summary="Which keys sign grants, which are trusted, and the epoch below which they are "
+        "revoked.",
     ),
     EventSpec(
         "evaluated", 1, Evaluation, (_A.OPERATOR,), (),

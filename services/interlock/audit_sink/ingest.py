@@ -18,7 +18,7 @@ INSERT_POSTING = "INSERT INTO postings VALUES (?,?)"
 _REMEMBERED = 50_000
 _GONE = Sealed(b"", hashlib.sha256(b"").digest(), b"")
 
-_OF_THE_TENANT = frozenset({"custody", "activated", "evaluated"})
+_OF_THE_TENANT = frozenset({"custody", "activated", "evaluated", "keyring"})
 """Events that are about no person's request."""
 
 _Place = tuple[str, str]

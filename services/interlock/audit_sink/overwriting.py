@@ -13,7 +13,7 @@ from interlock.runtime.broker.topology import stream_name
 from interlock.runtime.errors import UserError
 from interlock.runtime.log import JetStreamLog
 
-KEPT = frozenset({"reserved", "custody", "activated", "evaluated"})
+KEPT = frozenset({"reserved", "custody", "activated", "evaluated", "keyring"})
 """Events that are neither erased nor expired."""
 
 _AT_ONCE = 64

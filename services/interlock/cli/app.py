@@ -15,6 +15,7 @@ from interlock.cli.commands import (
     events,
     index,
     ingest,
+    keys,
     policy,
     prompt,
     replay,
@@ -71,5 +72,6 @@ app.add_typer(evals.app, name="eval")
 app.add_typer(index.app, name="index")
 app.add_typer(review.app, name="review")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(deploy.app, name="deploy")

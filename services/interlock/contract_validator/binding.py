@@ -1,7 +1,8 @@
 """What a person is shown, what they approve, and the grant that lets it run."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Literal
 
@@ -17,8 +18,8 @@ from interlock_contracts.routing import Route
 from interlock_contracts.tools import ToolSpec
 from interlock_contracts.verdict import ActionVerdict, Fact, Spend
 
-Sign = Callable[[Grant], Grant]
-"""Fills in `key_id` and `signature`."""
+Sign = Callable[[Grant], Awaitable[Grant]]
+"""Fills in `epoch`, `key_id` and `signature`."""
 
 _WAITING = {
     "confirm": "Please confirm: {summary}",
@@ -76,11 +77,10 @@ def approved(
     input: Input,
     case: Case,
     action: ActionVerdict,
-    sign: Sign,
     by: tuple[str, ...] = (),
     personal: Values | None = None,
 ) -> Draft:
-    """The signed grant to run one action, once, soon, with the values of its placeholders."""
+    """The grant to run one action, once, soon, with the values of its placeholders; unsigned."""
     request, personal = case.request, dict(personal or {})
     arguments = restore_json(action.arguments, personal)
     grant = Grant(
@@ -101,7 +101,15 @@ def approved(
         key_id="unsigned",
         signature="",
     )
-    return Draft("approved", action.action, sign(grant), tail=action.tool)
+    return Draft("approved", action.action, grant, tail=action.tool)
+
+
+async def with_signatures(drafts: Sequence[Draft], sign: Sign) -> list[Draft]:
+    """The drafts, their grants signed."""
+    return [
+        replace(draft, data=await sign(draft.data)) if isinstance(draft.data, Grant) else draft
+        for draft in drafts
+    ]
 
 
 def personal_of(case: Case, action: ActionVerdict) -> tuple[PersonalData, ...]:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from interlock.contract_validator.binding import Sign, approved
+from interlock.contract_validator.binding import approved
 from interlock.contract_validator.facts import facts_of
 from interlock.contract_validator.gate import Gate
 from interlock.contract_validator.personal import (
@@ -49,9 +49,7 @@ class Person:
         return self.input.event.subject.event
 
 
-async def decide_person(
-    input: Input, gate: Gate, log: Log, reviews: Reviews, sign: Sign
-) -> Sequence[Draft]:
+async def decide_person(input: Input, gate: Gate, log: Log, reviews: Reviews) -> Sequence[Draft]:
     """The grant, the result of an action that will not happen, or nothing yet."""
     person = await _person(input, log)
     _check_who(person)
@@ -74,7 +72,7 @@ async def decide_person(
     if not _enough(person, by):
         return []
     personal = personal_in(person.action, person.values)
-    return [approved(input, person.case, person.action, sign, tuple(sorted(by)), personal)]
+    return [approved(input, person.case, person.action, tuple(sorted(by)), personal)]
 
 
 async def expire(input: Input, log: Log, reviews: Reviews) -> Sequence[Draft]:

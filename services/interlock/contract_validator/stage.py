@@ -18,6 +18,7 @@ from interlock.contract_validator.binding import (
     ask_reviewer,
     entry,
     notice,
+    with_signatures,
 )
 from interlock.contract_validator.facts import Fetch
 from interlock.contract_validator.gate import Gate, repairable
@@ -47,7 +48,7 @@ from interlock_contracts.verdict import ActionVerdict, Decision, Standing, Verdi
 class Capabilities:
     """What the gate may use of the world.
 
-    `facts` asks a read-only tool, `sign` fills in a grant's key and signature, `log` reads
+    `facts` asks a read-only tool, `sign` fills in a grant's epoch, key and signature, `log` reads
     single events, `reviews` lists all `reviewed` events of one action, `standing` says what a
     ledger of a tenant is worth at a moment. A pipe may `believe` cases that its log knows
     nothing of.
@@ -75,12 +76,14 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     gate = prepared(input.bundle)
     match input.event.subject.event:
         case "proposal":
-            return await _proposal(input, gate, using)
+            drafts = await _proposal(input, gate, using)
         case "confirmed" | "reviewed":
-            return await decide_person(input, gate, using.log, using.reviews, using.sign)
+            drafts = await decide_person(input, gate, using.log, using.reviews)
         case "confirm" | "review":
-            return await expire(input, using.log, using.reviews)
-    raise NeverRetry(FailureCode.EVENT_UNKNOWN, f"no {input.event.subject.event} is decided here")
+            drafts = await expire(input, using.log, using.reviews)
+        case other:
+            raise NeverRetry(FailureCode.EVENT_UNKNOWN, f"no {other} is decided here")
+    return await with_signatures(drafts, using.sign)
 
 
 async def _proposal(input: Input, gate: Gate, using: Capabilities) -> Sequence[Draft]:
@@ -108,7 +111,7 @@ async def _proposal(input: Input, gate: Gate, using: Capabilities) -> Sequence[D
         case Decision.REFUSE:
             return [*drafts, _answer(case, _refusal(case, route, proposal, verdict, gate))]
     for action in verdict.actions:
-        drafts += _action(input, case, route, verdict, action, using.sign, values)
+        drafts += _action(input, case, route, verdict, action, values)
     return drafts
 
 
@@ -118,7 +121,6 @@ def _action(
     route: Route,
     verdict: Verdict,
     action: ActionVerdict,
-    sign: Sign,
     values: Values,
 ) -> list[Draft]:
     """What follows for one action of a proposal without violations."""
@@ -127,7 +129,7 @@ def _action(
     entries = [entry(case, action, spend) for spend in action.spends]
     if action.decision is Decision.APPROVE:
         personal = personal_in(action, values)
-        return [approved(input, case, action, sign, personal=personal), *entries]
+        return [approved(input, case, action, personal=personal), *entries]
     wanted_by = prepared(bundle).wanted_by(action.policy, "confirm")
     if action.decision is Decision.CONFIRM:
         question = ask_requester(input, case, action, wanted_by)

@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from interlock.bundles.model import Bundle
 from interlock.contract_validator.ledger import Ledgers
 from interlock.contract_validator.shadow import Shadow
+from interlock.contract_validator.signer import Signer
 from interlock.contract_validator.stage import Capabilities, decide, prepared
 from interlock.runtime.broker.topology import EXPIRY
 from interlock.runtime.decision import expires_at
 from interlock.runtime.errors import RetryLater
-from interlock.runtime.keys import signing_key
+from interlock.runtime.keyring import KeyringLog
 from interlock.runtime.loop import nak
 from interlock.runtime.pull import Delivery, PullConsumer
 from interlock.runtime.service import Connection, Handle, Service, Wire
@@ -62,9 +63,12 @@ async def wire(connection: Connection) -> Handle:
         return [message.event() async for message in connection.log.matching(pattern)]
 
     ledgers = Ledgers(connection.log)
+    keyrings = KeyringLog(connection.log, settings)
+    signer = Signer(keyrings, settings.state)
+    connection.health.append(lambda: keyrings.problem or signer.problem)
     using = Capabilities(
         facts=facts,
-        sign=signing_key(settings).sign,
+        sign=signer.sign,
         log=connection.log,
         reviews=reviews,
         standing=ledgers.standing,

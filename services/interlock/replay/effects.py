@@ -14,7 +14,13 @@ from interlock.generator.models.routes import HOSTED, ModelRoutes
 from interlock.generator.models.scripted import ScriptedModel
 from interlock.replay.asking import Ask, live_model, live_search
 from interlock.replay.log import MemoryLog
-from interlock.replay.recorded import CLASSIFY, NotRecorded, recorded_models, recorded_search
+from interlock.replay.recorded import (
+    CLASSIFY,
+    NotRecorded,
+    recorded_models,
+    recorded_search,
+    verified_live,
+)
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.sdk.outcome import Outcome
 from interlock.tool_executor import stage as executor
@@ -70,7 +76,7 @@ class Effects:
                     standing=self.standing,
                 )
         return executor.Capabilities(
-            verify=lambda _grant, _now: None,
+            verify=verified_live,
             check=lambda _tool, _arguments: None,
             perform=self.perform,
         )
@@ -194,6 +200,6 @@ class Effects:
         raise NewAction
 
 
-def _unsigned(grant: Grant) -> Grant:
+async def _unsigned(grant: Grant) -> Grant:
     """A grant that opens nothing: no key is at hand here."""
     return grant

@@ -19,7 +19,7 @@ from interlock.runtime.settings import Settings, load_settings
 from interlock.runtime.signing import SigningKey
 from interlock.runtime.stage import Decide, Draft, Input
 from interlock.runtime.wiring import bundle_folder, bundles_of
-from interlock_contracts.actions import Reservation
+from interlock_contracts.actions import Grant, Reservation
 from interlock_contracts.answer import FactReply, FactRequest
 from interlock_contracts.subjects import Subject
 from interlock_contracts.table import Actor
@@ -69,9 +69,13 @@ def _validator(log: MemoryLog, settings: Settings) -> tuple[Decide, list[str]]:
     else:
         key = SigningKey.generate()
         notes.append(f"no key in {settings.state}: grants are signed with one nobody trusts")
+
+    async def sign(grant: Grant) -> Grant:
+        return key.sign(grant)
+
     using = validator.Capabilities(
         facts=read_only(settings, log),
-        sign=key.sign,
+        sign=sign,
         log=log,
         reviews=log.reviews,
         standing=Ledgers(log).standing,

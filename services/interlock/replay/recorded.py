@@ -176,13 +176,13 @@ def _gate(log: MemoryLog, about: Subject) -> validator.Capabilities:
                 return FactReply(value=fact.value, error=fact.error)
         raise NotRecorded(f"no answer of {tool} at step {about.step} is recorded")
 
-    def sign(grant: Grant) -> Grant:
+    async def sign(grant: Grant) -> Grant:
         at = Subject("", "approved", grant.tenant, grant.request_id, grant.action, grant.tool)
         found = log.get(at)
         if found is None or not isinstance(found.data, Grant):
             return grant  # unsigned: it opens nothing, and shows that nothing was granted then
-        signed = {"key_id": found.data.key_id, "signature": found.data.signature}
-        return grant.model_copy(update=signed)
+        signed = {"epoch", "key_id", "signature"}
+        return grant.model_copy(update={name: getattr(found.data, name) for name in signed})
 
     async def standing(tenant: str, question: Question, _: datetime) -> Standing:
         found = await log.read("verdict", tenant, about.request_id, about.step)
@@ -195,6 +195,10 @@ def _gate(log: MemoryLog, about: Subject) -> validator.Capabilities:
     return validator.Capabilities(
         facts=facts, sign=sign, log=log, reviews=log.reviews, standing=standing
     )
+
+
+async def verified_live(_grant: Grant, _now: datetime) -> None:
+    """A grant is not verified again: keys and epoch were those of then."""
 
 
 def executor_stage(log: MemoryLog) -> Decide:
@@ -215,7 +219,7 @@ def executor_stage(log: MemoryLog) -> Decide:
         return Outcome(effect=result.effect, output=result.output, failure=result.failure)
 
     using = executor.Capabilities(
-        verify=lambda _grant, _now: None, check=lambda _tool, _arguments: None, perform=perform
+        verify=verified_live, check=lambda _tool, _arguments: None, perform=perform
     )
 
     async def decide(given: Input) -> Sequence[Draft]:

@@ -39,14 +39,19 @@ def load_or_create_key(path: Path) -> Ed25519PrivateKey:
     Several processes may do so at once: all get the same key, and none reads half a file.
     """
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pem = Ed25519PrivateKey.generate().private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        _create(path, pem)
+        save_key(path, Ed25519PrivateKey.generate())
     return load_key(path)
+
+
+def save_key(path: Path, key: Ed25519PrivateKey) -> None:
+    """Write the key to `path` whole and fsynced, unless something stands there already."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    _create(path, pem)
 
 
 def _create(path: Path, content: bytes) -> None:

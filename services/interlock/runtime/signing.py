@@ -11,7 +11,7 @@ from typing import Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from interlock.runtime.keyfile import load_key, load_or_create_key
+from interlock.runtime.keyfile import load_key, load_or_create_key, save_key
 from interlock_contracts.actions import Grant, effect_key
 from interlock_contracts.canonical import digest
 from interlock_contracts.failures import FailureCode
@@ -67,6 +67,10 @@ class SigningKey:
         """Read a key file, made where there is none; raises as `load_or_create_key`."""
         return cls(load_or_create_key(path))
 
+    def save(self, path: Path) -> None:
+        """Keep it in a file where there is none; raises as `save_key`."""
+        save_key(path, self._key)
+
     def sign(self, grant: Grant) -> Grant:
         """The grant with this key's id and its signature."""
         named = grant.model_copy(update={"key_id": self.key_id})
@@ -80,18 +84,19 @@ class SigningKey:
 class Verifier:
     """Checks signatures by the public keys that are trusted now; several while they rotate."""
 
-    def __init__(self, keys: Iterable[bytes], *, epoch: int = 0) -> None:
-        """`keys` are raw public keys of 32 bytes; grants of an epoch before `epoch` are void."""
+    def __init__(self, keys: Iterable[bytes]) -> None:
+        """`keys` are raw public keys of 32 bytes."""
         self._keys = {key_id_of(key): Ed25519PublicKey.from_public_bytes(key) for key in keys}
-        self._epoch = epoch
 
     @classmethod
-    def from_text(cls, keys: Iterable[str], *, epoch: int = 0) -> Self:
+    def from_text(cls, keys: Iterable[str]) -> Self:
         """From base64 as `SigningKey.public_text` gives it; raises `ValueError`."""
-        return cls((base64.b64decode(key, validate=True) for key in keys), epoch=epoch)
+        return cls(base64.b64decode(key, validate=True) for key in keys)
 
     def verify(self, grant: Grant, *, tool: str, tenant: str, now: datetime) -> None:
         """Return only if this grant lets `tool` run for `tenant` at `now`.
+
+        Whether its epoch is over is looked at when the effect is reserved.
 
         Raises:
             GrantInvalid: grant_invalid for anything forged, altered or meant for another tool
@@ -106,8 +111,6 @@ class Verifier:
         expected = effect_key(grant.tenant, grant.request_id, grant.tool, grant.arguments)
         if grant.arguments_digest != digest(grant.arguments) or grant.effect_key != expected:
             raise GrantInvalid(FailureCode.GRANT_INVALID, "the digests do not fit the arguments")
-        if grant.epoch < self._epoch:
-            raise GrantInvalid(FailureCode.GRANT_INVALID, "the grant is of an epoch that is over")
         if now >= grant.expires_at:
             raise GrantInvalid(FailureCode.GRANT_EXPIRED, f"expired at {grant.expires_at}")
 

@@ -6,7 +6,7 @@ an idempotent one is repeated only with the same key, and only so often. Nothing
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -32,6 +32,7 @@ from interlock.sdk.outcome import (
     expired,
     in_doubt,
     landed,
+    revoked,
 )
 from interlock_contracts.actions import Effect, Grant, Reservation, Result, effect_key
 from interlock_contracts.answer import FactReply, FactRequest
@@ -59,6 +60,11 @@ class Reserve(Protocol):
         """True: it is ours. False: there was one already. Raises when neither is known."""
 
 
+async def no_epoch() -> int:
+    """Where no grant is ever revoked."""
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class _Claim:
     """A reservation under a name of its own, and when it was made."""
@@ -71,6 +77,7 @@ class Performer:
     """Runs approved actions; the only part of an executor that touches the world.
 
     `name` becomes unique with a suffix, so a reservation tells this process from any other.
+    `epoch` says which one it is now: grants of an earlier one are revoked.
     Raises `UserError` when a tool's contract says `reconcile` and nothing was registered for it.
     """
 
@@ -82,6 +89,7 @@ class Performer:
         *,
         name: str = "tool-executor",
         cell: str = LIVE_CELL,
+        epoch: Callable[[], Awaitable[int]] = no_epoch,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         max_attempts: int = MAX_ATTEMPTS,
     ) -> None:
@@ -96,6 +104,7 @@ class Performer:
         self._reserve = reserve
         self._name = f"{name}-{uuid4().hex[:12]}"
         self._cell = cell
+        self._epoch = epoch
         self._clock = clock
         self._max_attempts = max_attempts
         self._running: set[str] = set()
@@ -114,7 +123,7 @@ class Performer:
         context = ToolContext(grant.tenant, grant.request_id, grant.requester, grant.effect_key)
         call = Call(tool, parse_arguments(tool, grant.arguments), context)
         if not tool.writes:
-            return expired() if self._is_expired(grant) else await read(call)
+            return await self._void(grant) or await read(call)
         done = self._done.get(grant.effect_key)
         if done is not None:  # the result could not be committed, or is about to be
             return done
@@ -164,9 +173,10 @@ class Performer:
         if held is not None and held.data != claim.reservation:
             return await self._take_over(grant, call, held)
         # Expiry is looked at only under the reservation. Otherwise two executors whose clocks
-        # differ could, at the edge, write "expired" and make the call.
-        if self._is_expired(grant):
-            return expired()
+        # differ could, at the edge, write "expired" and make the call. So is the epoch: what an
+        # earlier delivery has called is never said not to have happened.
+        if (void := await self._void(grant)) is not None:
+            return void
         late = self._clock() - claim.made_at > START_WITHIN
         if late and call.tool.spec.recovery != "idempotent":
             return did_not_happen(FailureCode.TOOL_FAILED, "the call could not be started in time")
@@ -185,8 +195,11 @@ class Performer:
         key = grant.effect_key
         return Subject(self._cell, "reserved", grant.tenant, grant.request_id, key, grant.tool)
 
-    def _is_expired(self, grant: Grant) -> bool:
-        return self._clock() >= grant.expires_at
+    async def _void(self, grant: Grant) -> Outcome | None:
+        """Why a good grant opens nothing any more, if it does not."""
+        if grant.epoch < await self._epoch():
+            return revoked()
+        return expired() if self._clock() >= grant.expires_at else None
 
     async def _reserved(self, grant: Grant) -> Event:
         held = await self._log.read(
@@ -215,6 +228,8 @@ class Performer:
         ours = held.executor.rpartition(".")[0] == self._name
         if call.tool.spec.recovery != "idempotent" and not ours:
             self._wait_out(reserved.logged_at, call)
+        if call.tool.spec.recovery == "idempotent" and grant.epoch < await self._epoch():
+            return in_doubt("the call was cut off; its grant was revoked, so it is not repeated")
         return await self._recover(call, FailureCode.EFFECT_IN_DOUBT, "the call was cut off")
 
     async def _is_erased(self, grant: Grant, reserved: Event) -> bool:

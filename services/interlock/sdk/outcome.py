@@ -63,6 +63,11 @@ def expired() -> Outcome:
     return did_not_happen(FailureCode.GRANT_EXPIRED, "the grant expired before the call")
 
 
+def revoked() -> Outcome:
+    """All grants of its epoch were revoked before anything was called."""
+    return did_not_happen(FailureCode.GRANT_REVOKED, "the grant was revoked before the call")
+
+
 def in_doubt(message: str) -> Outcome:
     """Nobody knows: a person has to look."""
     return Outcome(effect=Effect.IN_DOUBT, failure=failure(FailureCode.EFFECT_IN_DOUBT, message))

@@ -1,6 +1,5 @@
 """Serving a `ToolExecutor`: grants off the log, facts by request-reply."""
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -9,9 +8,11 @@ from pydantic import ValidationError
 
 from interlock.runtime.commit import EXPECT_NEW, Committed
 from interlock.runtime.errors import NeverRetry
+from interlock.runtime.keyring import KeyringLog
 from interlock.runtime.keys import verifier
 from interlock.runtime.service import Connection, Handle
-from interlock.runtime.signing import GrantInvalid
+from interlock.runtime.settings import Settings
+from interlock.runtime.signing import GrantInvalid, Verifier
 from interlock.runtime.wiring import stage_handler
 from interlock.sdk.effects import Performer
 from interlock.sdk.executor import ToolExecutor
@@ -25,13 +26,17 @@ from interlock_contracts.table import FACT_SUBJECT
 def executor_handler(name: str, executor: ToolExecutor, connection: Connection) -> Handle:
     """What feeds an executor's tools, and answers the gate's questions to its read-only ones."""
     cell = connection.settings.cell
+    trust = Trust(KeyringLog(connection.log, connection.settings), connection.settings)
+    connection.health.append(lambda: trust.problem)
 
     async def reserve(reservation: Reservation, subject: Subject) -> bool:
         body = reservation.model_dump_json().encode()
         outcome = await connection.committer.commit_wire([(str(subject), body, EXPECT_NEW)])
         return outcome is Committed.NEW
 
-    performer = Performer(executor, connection.log, reserve, name=name, cell=cell)
+    performer = Performer(
+        executor, connection.log, reserve, name=name, cell=cell, epoch=trust.epoch
+    )
 
     async def answer(message: Msg) -> bytes:
         try:
@@ -44,9 +49,7 @@ def executor_handler(name: str, executor: ToolExecutor, connection: Connection) 
         if spec.effect == "read":
             subject = f"{cell}.{FACT_SUBJECT}.*.{tool}"
             connection.broker.subscriber(subject, queue=name, decoder=_raw_message)(answer)
-    using = Capabilities(
-        verify=_verify(connection), check=executor.check, perform=performer.perform
-    )
+    using = Capabilities(verify=trust.verify, check=executor.check, perform=performer.perform)
     return stage_handler(name, decide, using, connection, None)
 
 
@@ -56,13 +59,30 @@ async def _raw_message(message: Any) -> Msg:
     return raw
 
 
-def _verify(connection: Connection) -> Callable[[Grant, datetime], None]:
-    keys = verifier(connection.settings)
+class Trust:
+    """Which grants count: by the cell's keyring, and before the first by `keys/grants.pub`."""
 
-    def verify(grant: Grant, now: datetime) -> None:
+    def __init__(self, keyrings: KeyringLog, settings: Settings) -> None:
+        """Raises `UserError` where no keys are trusted."""
+        self._keyrings = keyrings
+        self._now: tuple[int, Verifier] = (0, verifier(settings))
+
+    @property
+    def problem(self) -> str | None:
+        """Why no grant is acted on, if none is."""
+        return self._keyrings.problem
+
+    async def verify(self, grant: Grant, now: datetime) -> None:
+        """Return only for a good grant; raises `NeverRetry`, and as `KeyringLog.last`."""
+        keyring = await self._keyrings.last()
+        if keyring is not None and keyring.number != self._now[0]:
+            self._now = (keyring.number, Verifier.from_text(keyring.keys))
         try:
-            keys.verify(grant, tool=grant.tool, tenant=grant.tenant, now=now)
+            self._now[1].verify(grant, tool=grant.tool, tenant=grant.tenant, now=now)
         except GrantInvalid as error:
             raise NeverRetry(error.code, error.message) from None
 
-    return verify
+    async def epoch(self) -> int:
+        """The epoch below which grants are revoked; raises as `KeyringLog.last`."""
+        keyring = await self._keyrings.last()
+        return 0 if keyring is None else keyring.epoch

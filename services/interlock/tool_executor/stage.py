@@ -31,7 +31,7 @@ class Capabilities:
     a replay hands it back.
     """
 
-    verify: Callable[[Grant, datetime], None]
+    verify: Callable[[Grant, datetime], Awaitable[None]]
     check: Callable[[str, dict[str, Any]], Failure | None]
     perform: Callable[[Grant], Awaitable[Outcome]]
 
@@ -46,7 +46,7 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     grant = input.event.data
     if not isinstance(grant, Grant):
         raise NeverRetry(FailureCode.EVENT_UNKNOWN, "an executor takes approved actions only")
-    using.verify(grant, input.now)
+    await using.verify(grant, input.now)
     _check_grant(grant, input.event.subject)
     wrong = using.check(grant.tool, grant.arguments)
     if wrong is None:

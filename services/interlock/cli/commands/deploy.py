@@ -80,17 +80,22 @@ def init(
 def _hand_out(root: Path, vault: Path, tenants: tuple[str, ...]) -> dict[str, list[str]]:
     """Give every part its own folder; what each one holds, by its name."""
     from interlock.runtime.broker.permissions import ERASER, PROVISIONER, REPLAY
-    from interlock.runtime.keys import BUNDLES, signing_key_path, trusted_keys_path
+    from interlock.runtime.keys import BUNDLES, further_keys, signing_key_path, trusted_keys_path
 
     users = [
         f"{actor}-{tenant}" for tenant in tenants for actor in ("producer", "reviewer", "ingest")
     ]
     held = {name: [f"credentials/{name}.nk"] for name in (PROVISIONER, ERASER, *SERVICES)}
     held[CLIENTS] = [f"credentials/{name}.nk" for name in (*users, Actor.OPERATOR.value, REPLAY)]
-    held[Actor.CONTRACT_VALIDATOR].append(str(signing_key_path(Path())))
+    gate = root / Actor.CONTRACT_VALIDATOR
+    further = [path.relative_to(vault) for path in further_keys(vault)]
+    for path in further_keys(gate):
+        if path.relative_to(gate) not in further:  # it was retired
+            path.unlink()
+    held[Actor.CONTRACT_VALIDATOR] += [str(signing_key_path(Path())), *map(str, further)]
     held[Actor.TOOL_EXECUTOR].append(str(trusted_keys_path(Path())))
     held[CLIENTS].append(str(signing_key_path(Path(), BUNDLES)))
-    for name in (*BUNDLED, CLIENTS):
+    for name in (*BUNDLED, Actor.TOOL_EXECUTOR, CLIENTS):
         held[name].append(str(trusted_keys_path(Path(), BUNDLES)))
     for name, files in held.items():
         for file in files:

@@ -20,6 +20,7 @@ from interlock.runtime.broker.topology import (
     executor_user,
     stream_name,
 )
+from interlock_contracts.activation import NO_TENANT
 from interlock_contracts.table import (
     BUNDLED,
     EVENT,
@@ -170,6 +171,7 @@ def _further_executor(topology: Topology, user: str, tools: tuple[str, ...]) -> 
     readable = (
         *(EVENT[name].subject(cell, tail=t) for name in _EXECUTOR_READS for t in tools),
         EVENT["dead"].subject(cell, tail=user),
+        EVENT["keyring"].subject(cell, tenant=NO_TENANT),
     )
     return User(
         user,

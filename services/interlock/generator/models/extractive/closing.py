@@ -18,6 +18,7 @@ _WHY = {
     FailureCode.APPROVAL_DENIED: "the person who was asked declined",
     FailureCode.APPROVAL_EXPIRED: "nobody approved it in time",
     FailureCode.GRANT_EXPIRED: "its approval ran out before it could start",
+    FailureCode.GRANT_REVOKED: "its approval was revoked before it could start",
     FailureCode.TOOL_TIMEOUT: "the system behind it did not answer in time",
 }
 
