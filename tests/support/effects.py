@@ -154,9 +154,7 @@ class World:
                 await asyncio.Event().wait()
             return self.output or {"cents": 5}
 
-        return Performer(
-            executor, self, self.reserve, epoch=self.epoch_now, clock=lambda: self.now
-        )
+        return Performer(executor, self, self.reserve, epoch=self.epoch_now, clock=lambda: self.now)
 
 
 def grant(name: str, action: str = "1-0", **arguments: Any) -> Grant:

@@ -70,6 +70,7 @@ class FailureCode(StrEnum):
     DATA_INVALID = "data_invalid"
     SECTION_MISSING = "section_missing"
     LANGUAGE_WRONG = "language_wrong"
+    PATTERN_TIMEOUT = "pattern_timeout"
     PLACEHOLDER_UNKNOWN = "placeholder_unknown"
     REPAIRS_EXHAUSTED = "repairs_exhausted"
     # safety_policy
@@ -183,6 +184,10 @@ MEANING: dict[FailureCode, str] = {
         "A section the output contract asks for is missing, empty or out of order."
     ),
     FailureCode.LANGUAGE_WRONG: "The answer is not in the output contract's language.",
+    FailureCode.PATTERN_TIMEOUT: (
+        "A pattern of the output contract took too long on the answer, which then counts as "
+        "forbidden."
+    ),
     FailureCode.PLACEHOLDER_UNKNOWN: (
         "A placeholder such as [EMAIL_9] stands for nothing in the request."
     ),

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from interlock.bundles.model import Bundle, OutputContract
+from interlock.bundles.patterns import PatternTimeout
 from interlock.contract_validator.checks.matching import normal
 from interlock.contract_validator.checks.output import Forbidden
 from interlock.contract_validator.checks.structure import in_language
@@ -77,7 +78,8 @@ def extracted(
     """The sentence of the sources that shares most words with the request, quoted.
 
     Only for a case whose chunks may all be read: one that may not was refused before.
-    None where no sentence shares a word, or none fits the output contract.
+    None where no sentence shares a word, none fits the output contract, or a forbidden pattern
+    takes too long to say so.
     """
     asked = _words(case.request.text)
     ranked = sorted(
@@ -91,8 +93,13 @@ def extracted(
         if overlap == 0:
             break
         speaks = contract.language is None or in_language(sentence, contract.language)
-        short = len(sentence) <= contract.max_chars
-        if speaks and short and not any(p.search(sentence) for p in forbidden):
+        try:
+            fits = len(sentence) <= contract.max_chars and not any(
+                one.search(sentence) for one in forbidden
+            )
+        except PatternTimeout:
+            return None
+        if speaks and fits:
             return Answer(
                 request_id=case.request.request_id,
                 status=AnswerStatus.ANSWERED,

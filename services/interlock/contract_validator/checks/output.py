@@ -1,21 +1,21 @@
 """Is there an answer at all, and does it keep to length and forbidden content?"""
 
-import re
 from collections.abc import Sequence
 
 from interlock.bundles.model import OutputContract
+from interlock.bundles.patterns import Pattern, PatternTimeout, pattern
 from interlock.contract_validator.checks.text import leaves, pointer, shown
 from interlock_contracts.canonical import canonical_json
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.proposal import Proposal
 from interlock_contracts.verdict import Violation, violation
 
-Forbidden = Sequence[re.Pattern[str]]
+Forbidden = Sequence[Pattern]
 
 
 def compile_forbidden(contract: OutputContract) -> Forbidden:
-    """The contract's patterns, case ignored; raises `re.error` for one that is none."""
-    return [re.compile(pattern, re.IGNORECASE) for pattern in contract.forbidden]
+    """The contract's patterns, case ignored; raises `ValueError` for one that is none."""
+    return [pattern(source) for source in contract.forbidden]
 
 
 def check_form(proposal: Proposal) -> list[Violation]:
@@ -35,30 +35,37 @@ def check_form(proposal: Proposal) -> list[Violation]:
 def check_output(
     proposal: Proposal, contract: OutputContract, forbidden: Forbidden
 ) -> list[Violation]:
-    """length_exceeded and forbidden_content, over all a reader would see: text, quotes
-    and data."""
+    """length_exceeded and forbidden_content, over all a reader would see: text, quotes and data.
+
+    pattern_timeout where a pattern takes too long: nothing is let past that was not looked through.
+    """
     found = []
     length = len(proposal.text) + (len(canonical_json(proposal.data)) if proposal.data else 0)
     if length > contract.max_chars:
         message = f"{length:,} characters; at most {contract.max_chars:,} are allowed"
         found.append(violation(FailureCode.LENGTH_EXCEEDED, "/statements", message))
+    texts = []
     for at, statement in enumerate(proposal.statements):
-        texts = [(pointer("statements", at, "text"), statement.text)]
+        texts.append((pointer("statements", at, "text"), statement.text))
         for number, citation in enumerate(statement.citations):
             path = pointer("statements", at, "citations", number, "quote")
             texts.append((path, citation.quote))
-        found += _forbidden(texts, forbidden)
-    data = [(pointer("data", *path), value) for path, value in leaves(proposal.data or {})]
-    found += _forbidden(
-        [(path, value) for path, value in data if isinstance(value, str)], forbidden
-    )
-    return found
+    for where, value in leaves(proposal.data or {}):
+        if isinstance(value, str):
+            texts.append((pointer("data", *where), value))
+    return found + _forbidden(texts, forbidden)
 
 
 def _forbidden(texts: Sequence[tuple[str, str]], forbidden: Forbidden) -> list[Violation]:
-    return [
-        violation(FailureCode.FORBIDDEN_CONTENT, path, f"matches forbidden pattern {number}")
-        for path, text in texts
-        for number, pattern in enumerate(forbidden, 1)
-        if pattern.search(text)
-    ]
+    found = []
+    for path, text in texts:
+        for number, one in enumerate(forbidden, 1):
+            try:
+                matched = one.search(text) is not None
+            except PatternTimeout as late:  # looking on could take as long for every text
+                message = f"forbidden pattern {number}: {late}"
+                return [*found, violation(FailureCode.PATTERN_TIMEOUT, path, message)]
+            if matched:
+                message = f"matches forbidden pattern {number}"
+                found.append(violation(FailureCode.FORBIDDEN_CONTENT, path, message))
+    return found

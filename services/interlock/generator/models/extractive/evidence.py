@@ -7,7 +7,7 @@ too little of the question is left out, and if nothing is left the model abstain
 
 import math
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from interlock.generator.models.extractive.figures import HOW, fit, wanted
@@ -62,13 +62,20 @@ class Support:
     sentence: Sentence
 
 
+Refused = Callable[[str], bool]
+
+
+def _nothing(_: str) -> bool:
+    return False
+
+
 def support(
-    question: str, earlier: str, chunks: Sequence[Chunk], refused: Sequence[re.Pattern[str]] = ()
+    question: str, earlier: str, chunks: Sequence[Chunk], refused: Refused = _nothing
 ) -> list[Support]:
     """At most `MAX_SENTENCES` sentences of at most `MAX_CHUNKS` chunks, the best first.
 
     `earlier` is the user's turn before, for a question that makes no sense alone; `refused`
-    are patterns that must not occur in what is said.
+    says what must not be said, and what it raises is raised.
     """
     asked = _question(question, earlier)
     if not asked or not chunks:
@@ -129,7 +136,7 @@ def _scored(
     weights: Mapping[str, float],
     telling: Set[str],
     read: Read,
-    refused: Sequence[re.Pattern[str]],
+    refused: Refused,
 ) -> list[_Scored]:
     """The sentences that could be said, those with one of the `telling` words first."""
     best_chunk = max(chunk.score for chunk, _ in read)
@@ -149,7 +156,7 @@ def _scored(
             covered = _covered(one, title, weights)
             if not covered or not codes <= one.stems | one.heading | title:
                 continue
-            if _says(refused, one.text):
+            if refused(one.text):
                 continue
             if one.leads and all(term in (one.heading or title) for term in weights):
                 covered = max(covered, _LEAD_SHARE)
@@ -202,10 +209,6 @@ def _covered(one: Sentence, title: frozenset[str], weights: Mapping[str, float])
     if terms < 2 and len(weights) == 3:
         return 0.0  # one rare word of three is not what the question is about
     return share if own or all(term in above for term in weights) else 0.0
-
-
-def _says(refused: Sequence[re.Pattern[str]], text: str) -> bool:
-    return any(pattern.search(text) for pattern in refused)
 
 
 def _choose(

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from interlock.bundles.model import ModelCandidate
+from interlock.bundles.patterns import PatternTimeout, pattern
 from interlock.generator.models.extractive.closing import closing, plain_closing
 from interlock.generator.models.extractive.evidence import support
 from interlock.generator.models.extractive.several import parts_of
@@ -213,11 +214,17 @@ def _quote(
     context = request.case.context
     if context is None:
         return ABSTAIN
-    forbidden = [re.compile(p, re.IGNORECASE) for p in request.contract.forbidden]
-    refused = forbidden + [re.compile(re.escape(text)) for text in offending]
+    forbidden = [pattern(source) for source in request.contract.forbidden]
+
+    def refused(text: str) -> bool:
+        return any(one in text for one in offending) or any(one.search(text) for one in forbidden)
+
     # No source answers a placeholder for personal data.
     asked, earlier = (PLACEHOLDER.sub(" ", text) for text in (*texts, "")[:2])
-    found = support(asked, earlier, context.chunks, refused)
+    try:
+        found = support(asked, earlier, context.chunks, refused)
+    except PatternTimeout:  # the gate would let nothing past that is not looked through
+        return ABSTAIN
     length = 0
     statements: list[Statement] = []
     for one in found[: 1 if strict else None]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import jsonschema_rs
 
+from interlock.bundles.patterns import PatternTimeout, pattern
 from interlock.generator.models.extractive.words import all_stems
 from interlock_contracts.privacy import PLACEHOLDER
 from interlock_contracts.tools import ToolSpec
@@ -103,8 +104,11 @@ def _pattern(schema: Mapping[str, Any], text: str) -> list[Any]:
     inner = str(schema.get("pattern", "")).removeprefix("^").removesuffix("$")
     if not inner:
         return []
-    found = re.finditer(rf"(?<![\w-])(?:{inner})(?![\w-])", text, re.IGNORECASE)
-    words = [match.group() for match in found]
+    try:
+        own = pattern(rf"(?<![\w-])(?:{inner})(?![\w-])")
+        words = [match[0] for match in own.finditer(text)]
+    except (PatternTimeout, ValueError):  # it takes too long, or is JSON Schema's alone
+        return []
     # An id typed in lower case is the same id, where the pattern knows upper case only.
     return [word if _fits(schema, word) else word.upper() for word in words]
 
