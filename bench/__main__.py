@@ -73,6 +73,10 @@ async def main(arguments: argparse.Namespace) -> None:
         from bench.replay import replay_table
 
         await replay_table(console)
+    if "verdicts" in wanted:
+        from bench.verdicts import verdicts_table
+
+        verdicts_table(console)
     if "gate" in wanted:
         from bench.gate import run_gate
 
@@ -101,9 +105,8 @@ def _data(arguments: argparse.Namespace) -> Path:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="The benchmarks.")
-    names = (
-        "runtime", "pipeline", "audit", "ingest", "replay", "gate", "retrieval", "routing", "pii"
-    )  # fmt: skip
+    own = ("runtime", "pipeline", "audit", "ingest", "replay", "verdicts")  # these need no data
+    names = (*own, "gate", "retrieval", "routing", "pii")
     parser.add_argument(
         "tables", nargs="*", metavar="TABLE", choices=[*names, []], help=", ".join(names)
     )

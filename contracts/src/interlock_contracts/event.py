@@ -81,7 +81,15 @@ class Event:
         return ADAPTERS[self.subject.event].dump_json(self.data)
 
     def to_cloudevent(self) -> dict[str, Any]:
-        """The event as one CloudEvents JSON object (structured mode), for files and pipes."""
+        """The event as one CloudEvents JSON object (structured mode), for files."""
+        return {**self._attributes(), "data": json.loads(self.body())}
+
+    def to_line(self) -> str:
+        """The same as one line of JSON, for pipes: its data is written once, not read again."""
+        head = json.dumps(self._attributes(), ensure_ascii=False)
+        return f'{head[:-1]}, "data": {self.body().decode()}}}\n'
+
+    def _attributes(self) -> dict[str, str]:
         attributes = {name.removeprefix("ce-"): value for name, value in self.headers().items()}
         attributes["datacontenttype"] = attributes.pop("content-type")
         attributes["subject"] = str(self.subject)
@@ -89,7 +97,7 @@ class Event:
             attributes["loggedat"] = self.logged_at.isoformat()
         if self.sequence is not None:
             attributes["sequence"] = str(self.sequence)
-        return {**attributes, "data": json.loads(self.body())}
+        return attributes
 
     @classmethod
     def from_cloudevent(cls, line: str | bytes) -> Self:

@@ -139,13 +139,9 @@ async def _follower(
 
     async def follow(event: Event) -> list[str]:
         now = decided_at(log, actor, event) if recorded else event.logged_at or event.time
-        return [_line(made) for made in await decider.follow(event, now)]
+        return [made.to_line() for made in await decider.follow(event, now)]
 
     return follow
-
-
-def _line(event: Event) -> str:
-    return json.dumps(event.to_cloudevent(), ensure_ascii=False) + "\n"
 
 
 async def _audit(event: Event) -> list[str]:
