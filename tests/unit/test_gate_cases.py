@@ -87,6 +87,15 @@ async def held_to(contract: dict[str, Any], text: str, quote: str = "Refunds tak
     return await judged(proposal(statements=[says(text, ("c1", quote))]), bundle)
 
 
+async def structured(data: dict[str, Any] | None, **contract: Any) -> set[Code]:
+    """What the gate says of an English answer in one section, with data or without."""
+    given = OutputContract.model_validate({"citations": "none", **contract}).model_dump()
+    text = "## Answer\n\nYou can return what you have bought within thirty days of its delivery."
+    cited = [("c1", "The limit is 500 EUR.")] if given["citations"] != "none" else []
+    wanted = proposal(statements=[says(text, *cited)], data=data)
+    return await judged(wanted, changed_bundle(outputs={"default": given}))
+
+
 async def decided(
     *, amount: int = 10_100, by: str = "bob", kind: str = "reviewed", **how: Any
 ) -> set[Code]:
@@ -159,6 +168,7 @@ MULTIPLIES = """@id("x") permit(principal, action, resource)
     when { context.arguments.amount_cents * %d > 1999 };"""
 LATE = BUNDLE.limits.approval_ttl_s
 MANY = [CITED, *[says("Why?")] * 200]
+DAYS = {"type": "object", "properties": {"days": {"type": "integer"}}, "required": ["days"]}
 SLOW = r"(?:x|xx)+y"
 ROUTE_OF_ONE_TURN = ROUTE.model_copy(
     update={"budget": ROUTE.budget.model_copy(update={"max_turns": 1})}
@@ -242,6 +252,22 @@ CASES: dict[Code, tuple[Seen, Seen]] = {
     Code.PATTERN_TIMEOUT: (
         partial(held_to, {"forbidden": (SLOW,)}, "x" * 60 + "z y"),
         partial(held_to, {"forbidden": (SLOW,)}, "x z y"),
+    ),
+    Code.DATA_INVALID: (
+        partial(structured, {"days": "5"}, json_schema=DAYS),
+        partial(structured, {"days": 5}, json_schema=DAYS),
+    ),
+    Code.VALUE_NOT_IN_SOURCE: (
+        partial(structured, {"days": 6}, json_schema=DAYS, citations="every"),
+        partial(structured, {"days": 500}, json_schema=DAYS, citations="every"),
+    ),
+    Code.SECTION_MISSING: (
+        partial(structured, None, sections=("Answer", "Contact")),
+        partial(structured, None, sections=("Answer",)),
+    ),
+    Code.LANGUAGE_WRONG: (
+        partial(structured, None, language="de"),
+        partial(structured, None, language="en"),
     ),
     Code.PLACEHOLDER_UNKNOWN: (
         partial(judged, proposal(refund(iban="[IBAN_9]")), changed_bundle(privacy={})),

@@ -57,7 +57,7 @@ def check_output(
 
 
 def _forbidden(texts: Sequence[tuple[str, str]], forbidden: Forbidden) -> list[Violation]:
-    found = []
+    found: list[Violation] = []
     for path, text in texts:
         for number, one in enumerate(forbidden, 1):
             try:
