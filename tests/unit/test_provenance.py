@@ -228,3 +228,43 @@ def test_identifiers(text: str, found: list[tuple[str, str]]) -> None:
 )
 def test_written_another_way(said: str, value: str, stands: bool) -> None:
     assert (Text(said).find(Needle(value)) is not None) is stands
+
+
+@pytest.mark.parametrize(
+    ("said", "value", "stands"),
+    [
+        ("on 31 January 2026", "2026-01-31", True),
+        ("on the 31st of January 2026.", "2026-01-31", True),
+        ("Jan. 31st, 2026", "2026-01-31", True),
+        ("due 31.01.2026, thanks", "2026-01-31", True),
+        ("due 1/31/2026", "2026-01-31", True),
+        ("2026/01/31", "2026-01-31", True),
+        ("at 2026-01-31T10:00:00Z", "2026-01-31", True),
+        ("on 2026-01-31", "January 31, 2026", True),
+        ("on 5/6/2026", "2026-06-05", True),
+        ("on 5/6/2026", "2026-05-06", True),
+        ("on 5/6/2026", "2026-07-05", False),
+        ("on 1 February 2026", "2026-01-31", False),
+        ("on 31 January", "2026-01-31", False),
+        ("on 31 January 20267", "2026-01-31", False),
+        ("version 131.01.2026", "2026-01-31", False),
+        ("item 2026-01-31-7", "2026-01-31", False),
+        ("on 2026-02-31", "2026-03-03", False),
+    ],
+)
+def test_a_date_in_any_form(said: str, value: str, stands: bool) -> None:
+    assert (Text(said).find(Needle(value)) is not None) is stands
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2026-01-31", "31 Jan 2026", True),
+        ("2026-01-31", "31/01/2026", True),
+        ("2026-01-31", "2026-01-30", False),
+        ("2026-05-06", "5/6/2026", False),
+    ],
+)
+def test_a_date_in_a_record(one: str, other: str, same: bool) -> None:
+    """What a value is compared with as a whole must mean one date only."""
+    assert Needle(one).equals(other) is same

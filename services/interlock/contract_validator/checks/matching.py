@@ -1,4 +1,4 @@
-"""Finding a value in text or data however it is written: case, spacing, numbers, money."""
+"""Finding a value in text or data however it is written: case, spacing, numbers, money, dates."""
 
 import re
 import unicodedata
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
+
+from interlock.contract_validator.checks.dates import Found, date_of, dates
 
 _WORD = re.compile(r"[^\W\d_]+|\d+")
 _NUMBER = re.compile(
@@ -19,6 +21,8 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+
+_LONGEST_DATE = 30
 
 
 def normal(text: str) -> str:
@@ -57,7 +61,7 @@ def _spaced(text: str) -> re.Pattern[str]:
 class Needle:
     """One value to look for."""
 
-    __slots__ = ("exact", "number", "text", "value", "words")
+    __slots__ = ("date", "exact", "number", "text", "value", "words")
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -69,6 +73,7 @@ class Needle:
             self.exact = _address(self.text)
         elif _ACCOUNT.fullmatch(self.text) and sum(map(str.isdigit, self.text)) >= _DIGITS:
             self.exact = _spaced(self.text)
+        self.date = date_of(self.text) if 8 <= len(self.text) <= _LONGEST_DATE else None
         plain = isinstance(value, int | float) and not isinstance(value, bool)
         self.number = Decimal(str(value)) if plain else None
 
@@ -77,6 +82,8 @@ class Needle:
         other = Needle(item)
         if self.number is not None or other.number is not None:
             return self.number is not None and self.number == other.number
+        if self.date is not None and self.date == other.date:
+            return True
         if not self.text or not other.text:
             return bool(self.value == item)
         if self.exact is not None and other.exact is not None:
@@ -101,6 +108,10 @@ class Text:
         return list(_numbers(self.original))
 
     @cached_property
+    def _dates(self) -> list[Found]:
+        return list(dates(self.original))
+
+    @cached_property
     def amounts(self) -> list[Decimal]:
         """Every number in the text, as written: what other numbers may be derived from."""
         readings = (_readings(match["digits"])[0] for match in _NUMBER.finditer(self.original))
@@ -113,6 +124,10 @@ class Text:
             return next(hits, None)
         if not needle.text:
             return None
+        if needle.date is not None:
+            hits = (span for day, span in self._dates if day == needle.date)
+            if (hit := next(hits, None)) is not None:
+                return hit
         if needle.exact is not None:
             found = needle.exact.search(self.original)
             return found.span() if found else None
