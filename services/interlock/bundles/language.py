@@ -4,12 +4,17 @@ Deterministic, offline, about 0.1 ms a sentence; the model is read at the first 
 """
 
 from functools import cache
-
-from py3langid.langid import MODEL_FILE, LanguageIdentifier  # type: ignore[import-untyped]
+from typing import Any
 
 
 @cache
-def _identifier() -> LanguageIdentifier:
+def _identifier() -> Any:
+    # Not before it is needed: it takes numpy with it, and most commands and bundles need neither.
+    from py3langid.langid import (  # type: ignore[import-untyped]  # ships no types
+        MODEL_FILE,
+        LanguageIdentifier,
+    )
+
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
