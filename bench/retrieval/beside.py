@@ -128,7 +128,7 @@ class PgTextSearch(Unmeasured):
         assert query.dense is not None
         readable = "tenant = $1 AND source = ANY($2::text[]) AND scopes <@ $3::text[]"
         who = (tenant, sorted(sources), sorted(scopes))
-        any_word = " | ".join(_plain(query.text).split())
+        any_word = " | ".join(plain(query.text).split())
         words = await self._pool.fetch(
             "SELECT chunk_id, ts_rank_cd(words, asked) AS score FROM plain, "
             f"to_tsquery('english', $4) AS asked WHERE words @@ asked AND {readable} "
@@ -194,7 +194,7 @@ class TantivyNumpy(Unmeasured):
             [
                 (must, library.Query.const_score_query(term(schema, "tenant", tenant), 0.0)),
                 (must, library.Query.const_score_query(term(schema, "scopes", "-"), 0.0)),
-                (must, self._index.parse_query(_plain(query.text), ["text"])),
+                (must, self._index.parse_query(plain(query.text), ["text"])),
             ]
         )
         found = self._searcher.search(wanted, limit).hits
@@ -206,6 +206,6 @@ class TantivyNumpy(Unmeasured):
         return ranking(KEYWORD, words), ranking(DENSE, near)
 
 
-def _plain(text: str) -> str:
-    """Without what the query parser takes for syntax."""
-    return "".join(char if char.isalnum() else " " for char in text)
+def plain(text: str) -> str:
+    """Without what the query parser takes for syntax: its operators are in capitals."""
+    return "".join(char if char.isalnum() else " " for char in text.lower())

@@ -20,14 +20,6 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Documents, and queries with the ids of the documents that are relevant."""
-
-    documents: list[Document]
-    queries: list[tuple[str, frozenset[str]]]
-
-
-@dataclass(frozen=True, slots=True)
 class Question:
     """A question about one corpus, answered by these (start, end) of its text."""
 
@@ -55,35 +47,6 @@ def document(name: str, title: str, text: str) -> Document:
         url=None,
         text=text,
     )
-
-
-def bank(data: Path) -> Judged:
-    """`bank_kb_dev`: a bank's support documents, queries of hundreds of words."""
-    folder = data / "bank_kb_dev"
-    return Judged(
-        [
-            document(one["id"], one["title"], one["content"])
-            for one in lines(folder / "documents.jsonl")
-        ],
-        [(one["query"], frozenset(one["relevant"])) for one in lines(folder / "queries.jsonl")],
-    )
-
-
-def ragtruth(data: Path) -> Judged:
-    """`ragtruth_dev`'s questions, each with its own three passages: short queries."""
-    documents: list[Document] = []
-    queries: dict[str, frozenset[str]] = {}
-    for one in lines(data / "ragtruth_dev.jsonl"):
-        if one["question"] in queries:
-            continue
-        parts = [part.strip() for part in re.split(r"passage \d+:", one["passages"])]
-        made = [
-            document(f"{one['source_id']}-{number}", "", part)
-            for number, part in enumerate(filter(None, parts))
-        ]
-        documents += made
-        queries[one["question"]] = frozenset(each.document_id for each in made)
-    return Judged(documents, list(queries.items()))
 
 
 def corpora(data: Path) -> tuple[dict[str, str], list[Question]]:

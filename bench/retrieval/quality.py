@@ -1,28 +1,30 @@
 """Quality: whole documents found, and excerpts covered."""
 
 import math
-import re
 import tempfile
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bench.retrieval.beside import plain
+from bench.retrieval.collections import COLLECTIONS, Judged
 from bench.retrieval.datasets import (
     SOURCE,
     TENANTS,
-    Judged,
     Question,
-    bank,
     corpora,
     document,
     ndcg,
     passages_of,
-    ragtruth,
     recall,
 )
 from interlock.bundles.model import RetrievalSpec
@@ -41,15 +43,21 @@ Chunker = Callable[[str, str], list[Passage]]
 """(name of the corpus, text) → its passages."""
 
 
+LEGS = {"BM25": "keyword", "dense": "dense", "fused": "fused"}
+"""The columns that are single lists of a search, by the names they have in the record."""
+
+
 async def quality_tables(data: Path, console: Console) -> None:
-    """nDCG@10 and recall@100 of documents; recall and precision of excerpts."""
-    table = Table("collection", "what", title="Documents found", title_justify="left", box=None)
-    for column in ("nDCG@10", "recall@100"):
+    """nDCG@10 of documents in every collection; recall and precision of excerpts."""
+    table = Table("collection", title="Documents found: nDCG@10", title_justify="left", box=None)
+    for column in ("queries", "tantivy", *LEGS, "Interlock", "recall@100"):
         table.add_column(column, justify="right")
-    for name, judged in (("bank_kb_dev", bank(data)), ("ragtruth_dev", ragtruth(data))):
-        table.add_row(name, "BM25, plain words, whole documents", *_figures(_plain(judged)))
-        for what, figures in (await _ours(judged)).items():
-            table.add_row(name, what, *_figures(figures))
+    for name, make in COLLECTIONS.items():
+        judged = make(data)
+        passages = passages_of(judged.documents)
+        found = await _ours(passages, judged)
+        others = [f"{mean(each):.3f}" for each in (_tantivy(passages, judged), *found.values())]
+        table.add_row(name, str(len(judged.queries)), *others)
     console.print(table)
     await _chunking(data, console)
 
@@ -58,23 +66,43 @@ def _figures(pairs: Sequence[tuple[float, float]]) -> tuple[str, str]:
     return tuple(f"{sum(column) / len(pairs):.3f}" for column in zip(*pairs, strict=True))  # type: ignore[return-value]  # two columns
 
 
-async def _ours(judged: Judged) -> dict[str, list[tuple[float, float]]]:
-    """The first ranking of a search is the keyword leg over the whole query: BM25 alone."""
-    figures: dict[str, list[tuple[float, float]]] = defaultdict(list)
+async def _ours(passages: Sequence[Passage], judged: Judged) -> dict[str, list[float]]:
+    """Each leg over the whole query alone, both of them fused, and all steps."""
+    figures: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        searcher = await embedded_searcher(passages_of(judged.documents), Path(folder))
+        searcher = await embedded_searcher(passages, Path(folder))
         for query, relevant in judged.queries:
             result = await ask(searcher, query)
             by_step = {ranking.step: ranking for ranking in result.rankings}
-            for what, ranking in (
-                ("BM25 leg alone", by_step["keyword"]),
-                ("dense leg alone", by_step["dense"]),
-                ("both legs fused, nothing else", by_step["fused"]),
-                ("Interlock, defaults", result.rankings[-1]),
-            ):
-                names = documents_in(ranking)
-                figures[what].append((ndcg(names, relevant), recall(names, relevant)))
+            for what, step in LEGS.items():
+                figures[what].append(ndcg(documents_in(by_step[step]), relevant))
+            names = documents_in(result.rankings[-1])
+            figures["Interlock"].append(ndcg(names, relevant))
+            figures["recall@100"].append(recall(names, relevant))
     return dict(figures)
+
+
+def _tantivy(passages: Sequence[Passage], judged: Judged) -> list[float]:
+    """Somebody else's BM25, with its English stemmer, over the same passages; NaN without it."""
+    if not find_spec("tantivy"):
+        return [math.nan]
+    library: Any = import_module("tantivy")
+    schema = library.SchemaBuilder()
+    schema.add_text_field("document", stored=True, tokenizer_name="raw")
+    schema.add_text_field("text", tokenizer_name="en_stem")
+    index = library.Index(schema.build())
+    writer = index.writer(15_000_000, 1)
+    for one in passages:
+        writer.add_document(library.Document(document=one.document_id, text=one.searchable))
+    writer.commit()
+    index.reload()
+    searcher = index.searcher()
+    figures = []
+    for query, relevant in judged.queries:
+        hits = searcher.search(index.parse_query(plain(query), ["text"]), CANDIDATES).hits
+        names = (searcher.doc(place)["document"][0] for _, place in hits)
+        figures.append(ndcg(list(dict.fromkeys(names)), relevant))
+    return figures
 
 
 async def ask(searcher: Searcher, query: str, *, limit: int = 10) -> SearchResult:
@@ -93,37 +121,6 @@ async def ask(searcher: Searcher, query: str, *, limit: int = 10) -> SearchResul
 def documents_in(ranking: Ranking) -> list[str]:
     """The documents of a ranking of passages, each where its best passage stands."""
     return list(dict.fromkeys(hit.chunk_id.rpartition("#")[0] for hit in ranking.hits))
-
-
-def _plain(judged: Judged) -> list[tuple[float, float]]:
-    """Textbook BM25 over lower-cased words of whole documents: no stopwords, no stemming."""
-    words = [_words(f"{one.title}\n{one.text}") for one in judged.documents]
-    counts = [Counter(each) for each in words]
-    frequency = Counter(word for each in counts for word in each)
-    average = sum(map(len, words)) / len(words)
-    total = len(words)
-    figures = []
-    for query, relevant in judged.queries:
-        scored: list[tuple[float, str]] = []
-        wanted = Counter(_words(query))
-        for one, of, length in zip(judged.documents, counts, map(len, words), strict=True):
-            norm = 1.2 * (0.25 + 0.75 * length / average)
-            score = sum(
-                times
-                * math.log(1 + (total - frequency[word] + 0.5) / (frequency[word] + 0.5))
-                * (of[word] * 2.2 / (of[word] + norm))
-                for word, times in wanted.items()
-                if word in of
-            )
-            if score > 0:
-                scored.append((-score, one.document_id))
-        names = [name for _, name in sorted(scored)]
-        figures.append((ndcg(names, relevant), recall(names, relevant)))
-    return figures
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
 
 
 def headings(name: str, text: str) -> list[Passage]:

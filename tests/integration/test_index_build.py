@@ -90,7 +90,7 @@ async def test_found(searcher: Searcher) -> None:
     assert best.text == "You have thirty days for a return."
     assert [ranking.step for ranking in result.rankings] == [
         *("keyword", "dense", "fused"),
-        *("keyword-feedback", "dense-feedback", "fused-feedback", "title"),
+        *("keyword-feedback", "dense-feedback", "fused-feedback", "siblings", "title"),
     ]
     assert {chunk.tenant for chunk in result.chunks} == {"acme"}
     assert result.index == searcher.identity
@@ -182,7 +182,10 @@ async def test_a_long_query_is_searched_by_its_aspects_too(searcher: Searcher) -
     result = await searcher.search(about(STORY))
     steps = [ranking.step for ranking in result.rankings]
     assert steps[:4] == ["keyword", "dense", "keyword-1", "dense-1"]
-    assert steps[-4:] == ["keyword-aspects", "dense-aspects", "fused", "title"]
+    assert steps[-5:] == [
+        *("keyword-aspects", "dense-aspects", "fused"),
+        *("siblings", "title"),
+    ]
     assert " ".join(result.queries) == STORY
     assert result.outcome is RetrievalOutcome.FOUND
 
@@ -194,7 +197,7 @@ async def test_the_expanded_query_is_on_record(searcher: Searcher) -> None:
 
 @pytest.mark.parametrize("query", ["days for a return", STORY])
 async def test_steps_can_be_left_out(searcher: Searcher, query: str) -> None:
-    bare = RetrievalSpec(aspects=0, feedback_documents=0, title_weight=0.0)
+    bare = RetrievalSpec(aspects=0, feedback_documents=0, sibling_weight=0.0, title_weight=0.0)
     result = await searcher.search(about(query, spec=bare))
     assert [ranking.step for ranking in result.rankings] == ["keyword", "dense", "fused"]
     assert result.queries == ()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.fusion import dense_weight
+from interlock.retriever.fusion import dense_share, dense_weight
 from interlock.retriever.index import ranking
 from interlock.retriever.keywords import query_weights, term_index, terms
-from interlock.retriever.rerank import title_coverage
+from interlock.retriever.rerank import supported, title_coverage
 from interlock.retriever.rewrite import LONG, aspects, dimensions, feedback, select, spelled
 from interlock.retriever.vocabulary import Frequencies, Vocabulary
 from interlock_contracts.canonical import digest_bytes
@@ -143,3 +143,45 @@ def test_a_title_the_query_names_comes_first() -> None:
 def test_the_weight_belongs_to_the_embedder() -> None:
     assert dense_weight("wordllama-0.4.0-l2_supercat-256") == 0.3
     assert dense_weight("all-MiniLM-L6-v2") == 0.5
+
+
+@pytest.mark.parametrize(
+    ("scores", "terms", "share"),
+    [
+        ((1.0, 0.7), 30, 0.3),
+        ((1.0, 0.4), 30, 0.658),  # sure of its best
+        ((1.0, 1.0), 30, 0.15),  # all alike: never less than half
+        ((1.0, 0.7), 4, 0.682),  # short passages
+        ((1.0, 0.7), 60, 0.198),
+    ],
+)
+def test_a_dense_leg_that_is_sure_weighs_more(
+    scores: tuple[float, ...], terms: float, share: float
+) -> None:
+    found = ranking("dense", [(str(place), score) for place, score in enumerate(scores)])
+    assert dense_share(0.3, found, terms) == pytest.approx(share, abs=1e-3)
+
+
+def test_the_share_looks_no_further_than_the_tenth() -> None:
+    near = [(f"{place:02}", 1.0 if place == 0 else 0.7) for place in range(10)]
+    short = ranking("dense", near)
+    assert dense_share(0.3, short, 30) == dense_share(
+        0.3, ranking("dense", [*near, ("z", 0.1)]), 30
+    )
+
+
+@pytest.mark.parametrize(("usual", "hits"), [(0.0, 1), (1.0, 1), (0.3, 0)])
+def test_an_only_leg_and_an_empty_one_keep_their_share(usual: float, hits: int) -> None:
+    assert dense_share(usual, ranking("dense", [("a", 0.5)] * hits), 30) == usual
+
+
+def test_passages_of_one_document_support_each_other() -> None:
+    fused = ranking("fused", [("d#1", 0.5), ("e#1", 0.48), ("e#2", 0.4), ("f#1", 0.1)])
+    again = {hit.chunk_id: hit.score for hit in supported(fused, 0.25).hits}
+    assert again == {
+        "e#1": pytest.approx((0.48 + 0.1) / 1.25),
+        "e#2": pytest.approx((0.4 + 0.12) / 1.25),
+        "d#1": pytest.approx(0.5 / 1.25),
+        "f#1": pytest.approx(0.1 / 1.25),
+    }
+    assert list(again) == ["e#1", "e#2", "d#1", "f#1"]

@@ -1,5 +1,6 @@
 """From ranked lists to the passages that are kept. Pure, and the same on every engine."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -23,9 +24,33 @@ OTHER_DENSE_WEIGHT = 0.5
 """The share of every other embedder: what suited a small transformer (MiniLM)."""
 
 
+GAP_DEPTH, USUAL_GAP, GAP_SLOPE = 10, 0.3, 5.0
+"""How far a dense leg's best usually stands above its tenth, and what more or less is worth."""
+
+USUAL_TERMS, TERMS_SLOPE = 30, 0.8
+"""How many different terms a passage usually has, and what half or twice as many are worth."""
+
+
 def dense_weight(embedder: str) -> float:
-    """The dense leg's share for an embedder of this name."""
+    """The dense leg's share for an embedder of this name, of a usual query and passages."""
     return DENSE_WEIGHTS.get(embedder.partition("-")[0], OTHER_DENSE_WEIGHT)
+
+
+def dense_share(usual: float, dense: Ranking, different_terms: float) -> float:
+    """The dense leg's share for one query, from what it found; at least half of the `usual`.
+
+    A dense leg that sets its best apart from its tenth knows something; one whose scores are
+    all alike does not. And words say little where passages have few of them (`different_terms`
+    on the average of what this reader may read), vectors where they have many. Both move the
+    usual share on the scale of its log-odds, as measured over the collections of the bench.
+    """
+    if not dense.hits or not 0 < usual < 1:
+        return usual
+    best = dense.hits[0].score
+    gap = (best - dense.hits[:GAP_DEPTH][-1].score) / best
+    odds = math.log(usual / (1 - usual)) + GAP_SLOPE * (gap - USUAL_GAP)
+    odds += TERMS_SLOPE * math.log(USUAL_TERMS / max(different_terms, 1.0))
+    return rounded(max(usual / 2, 1 / (1 + math.exp(-odds))), FINE)
 
 
 def rounded(value: float, parts: int) -> float:

@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 from interlock.retriever.fusion import FINE, ordered, rounded
 from interlock.retriever.keywords import terms_kept
 from interlock.retriever.vocabulary import Frequencies
-from interlock_contracts.retrieval import Ranking
+from interlock_contracts.retrieval import Hit, Ranking
 
 TITLE = "title"
 """The name of the reranked list among a record's rankings."""
 
 RERANKED, DIVERSE = "reranked", "diverse"
 """The names of the lists that a reranker and diversity make."""
+
+SIBLINGS = "siblings"
+"""The name of the list in which passages of one document support each other."""
+
+SIBLING_WEIGHT = 0.2
+"""What the best other passage of its document adds to a passage, where nothing is said."""
 
 DEPTH = 50
 """How many of the first are looked at again."""
@@ -77,6 +83,22 @@ def diverse(
         for name, score in left.items()
     ]
     return ordered(DIVERSE, [*taken, *rest])
+
+
+def supported(before: Ranking, weight: float) -> Ranking:
+    """Each score and `weight` parts of the best other passage's of its document, in 0..1 again.
+
+    A document that was found twice is more likely to be about it than one found once.
+    """
+    best: dict[str, list[Hit]] = {}
+    for hit in before.hits:
+        best.setdefault(hit.chunk_id.rpartition("#")[0], []).append(hit)
+    scored = []
+    for hit in before.hits:
+        other = next((one for one in best[hit.chunk_id.rpartition("#")[0]] if one is not hit), None)
+        score = hit.score + (weight * other.score if other else 0.0)
+        scored.append((hit.chunk_id, rounded(score / (1 + weight), FINE)))
+    return ordered(SIBLINGS, scored)
 
 
 def title_coverage(

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.fusion import FUSED, dense_weight, fuse, keep
+from interlock.retriever.fusion import FUSED, dense_share, dense_weight, fuse, keep
 from interlock.retriever.index import DENSE, KEYWORD, Index, Query, half
 from interlock.retriever.keywords import terms, terms_kept
 from interlock.retriever.rerank import (
@@ -13,9 +13,11 @@ from interlock.retriever.rerank import (
     DIVERSE,
     RERANKED,
     RERANKED_DEPTH,
+    SIBLING_WEIGHT,
     Reranker,
     by_judgement,
     diverse,
+    supported,
     title_coverage,
 )
 from interlock.retriever.rewrite import (
@@ -39,7 +41,7 @@ FEEDBACK = "feedback"
 ASPECTS = "aspects"
 """What the names of the lists end with that the parts of a long query make together."""
 
-FEEDBACK_VECTOR = 0.3
+FEEDBACK_VECTOR = 0.15
 """What the best passages' vectors have of a short query's second one, where nothing is said."""
 
 
@@ -76,6 +78,7 @@ class Searcher:
         trail = await self._begin(request)
         found = await self._first(trail)
         found = await self._feedback(trail, found)
+        found = self._siblings(trail, found)
         found = await self._titles(trail, found)
         found = await self._reranked(trail, found)
         found = await self._diverse(trail, found)
@@ -136,6 +139,10 @@ class Searcher:
         )
         for leg in whole:
             trail.add(leg)
+        if spec.dense_weight is None:
+            dense = next(leg for leg in whole if leg.step == DENSE)
+            different = trail.frequencies.different_terms
+            trail.dense_weight = dense_share(trail.dense_weight, dense, different)
         weights = {KEYWORD: 1 - trail.dense_weight, DENSE: trail.dense_weight}
         parts = aspects(trail.request.query, spec.aspects)
         if not parts:
@@ -211,6 +218,12 @@ class Searcher:
             [(vectors[hit.chunk_id], hit.score) for hit in best if hit.chunk_id in vectors],
             FEEDBACK_VECTOR if share is None else share,
         )
+
+    def _siblings(self, trail: Trail, fused: Ranking) -> Ranking:
+        """Passages of one document support each other."""
+        said = trail.request.spec.sibling_weight
+        weight = SIBLING_WEIGHT if said is None else said
+        return trail.add(supported(fused, weight)) if weight and fused.hits else fused
 
     async def _titles(self, trail: Trail, fused: Ranking) -> Ranking:
         """The first again, by what their titles share with the query."""

@@ -34,7 +34,7 @@ class Frequencies(dict[str, float]):
     """BM25's inverse document frequency of each term, over `total` passages; 0 of the unknown.
 
     Computed when a term is first asked for. `terms` are dimensions, sorted; `counts` beside
-    them in how many passages they occur.
+    them in how many passages they occur. A passage has `different_terms` on the average.
     """
 
     def __init__(self, total: int, terms: Counts, counts: Counts) -> None:
@@ -42,6 +42,7 @@ class Frequencies(dict[str, float]):
         self.total = total
         self.terms = terms
         self.counts = counts
+        self.different_terms = float(counts.sum()) / total if total else 0.0
 
     def __missing__(self, term: str) -> float:
         dimension = term_index(term)
