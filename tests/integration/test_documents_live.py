@@ -346,8 +346,8 @@ async def test_a_pinned_index_is_not_for_sources_with_other_scopes(world: World)
 async def test_an_index_on_a_server_follows_too(world: World) -> None:
     client = AsyncQdrantClient(":memory:")
     folder = world.root / "index"
-    generations = Generations(folder, Words(), Corpus(folder))
-    live = LiveSearch(world.root, world.events, generations, on_qdrant(client))
+    generations = Generations(folder, Words(), Corpus(folder), on_qdrant(client), keep=2)
+    live = LiveSearch(world.root, world.events, generations)
     await live.start()
     await live.open(BUNDLE)
     new_year = datetime(2026, 1, 1, tzinfo=UTC)
@@ -356,6 +356,16 @@ async def test_an_index_on_a_server_follows_too(world: World) -> None:
         await live.look()
         assert await texts(live, "days") == [f"{number} days."]
     assert await texts(live, "days", at=datetime(2025, 1, 1, tzinfo=UTC)) == []
+    before = generations.current().served[-2]
+    generations.note(pinned=before)
+    await live.look()
+    assert identity(live) == before and await texts(live, "days") == ["Thirty days."]
+    generations.note(pinned="")
+    for number in ("Fifty", "Sixty"):
+        await world.put("returns", f"{number} days.", valid_from=new_year)
+        await live.look()
+    assert await texts(live, "days") == ["Sixty days."]
+    assert len((await client.get_collections()).collections) == 2
     await client.close()
 
 

@@ -29,6 +29,10 @@ class Engines:
         match (method, *parts):
             case ("POST", "vectors", "upsert"):
                 return 200, self._pinecone_upsert(body[0])
+            case ("POST", "vectors", "delete"):
+                assert body[0]["deleteAll"] is True
+                del self.stored[body[0]["namespace"]]
+                return 200, {}
             case ("POST", "query"):
                 return 200, self._pinecone_query(body[0])
             case ("GET" | "POST", "vectors", "fetch"):

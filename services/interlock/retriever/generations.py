@@ -22,6 +22,7 @@ from interlock.retriever.documents import Passage
 from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.entries import entries
 from interlock.retriever.index import index_identity
+from interlock.retriever.parts import Open
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.vocabulary import Vocabulary
 from interlock.runtime.embedding import TextEmbedder
@@ -34,8 +35,11 @@ VOCABULARY = "vocabulary.npz"
 MANIFEST = "generation.json"
 CURRENT = "current.json"
 
+SERVER = "server"
+"""The folder of what is known here of the generations on a server."""
+
 KEPT = 4
-"""So many generations are kept; the older ones are deleted, but for one that is pinned."""
+"""So many generations are kept where nothing is said; the older ones are deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Manifest:
     """What a generation is made of. `made_at` is in seconds since 1970, `seconds` its cost.
 
     `sources` is the digest of the sources it was made for (`sources_identity`), if it was for
-    some.
+    some. `audiences` are the sets of scopes of the passages on a server.
     """
 
     identity: str
@@ -53,6 +57,7 @@ class Manifest:
     passages: int
     made_at: float
     seconds: float
+    audiences: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +88,26 @@ def sources_identity(bundle: Bundle) -> str:
 class Generations:
     """The generations in one folder, shared by every process that has it.
 
-    With a `corpus` no text of a passage is embedded twice.
+    With a `corpus` no text of a passage is embedded twice. With `opened` the indexes are on a
+    server (`served`), and the folder has their manifests and vocabularies. `keep` generations
+    are kept, and those that are pinned or in use.
     """
 
     folder: Path
     embedder: TextEmbedder
     corpus: Corpus | None = None
+    opened: Open | None = None
+    keep: int = KEPT
+
+    @property
+    def place(self) -> Path:
+        """Where the generations are; those on a server and embedded ones do not mix."""
+        return self.folder if self.opened is None else self.folder / SERVER
 
     def current(self) -> Current:
         """Which one answers, as was last written down."""
         try:
-            said = json.loads((self.folder / CURRENT).read_text(encoding="utf-8"))
+            said = json.loads((self.place / CURRENT).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return Current()
         return Current(said["pinned"], tuple(said["served"]), said["told"])
@@ -107,19 +121,19 @@ class Generations:
             history = [one for one in now.served if one != served]
             after = Current(
                 pinned=now.pinned if pinned is None else pinned or None,
-                served=(*history, served)[-2 * KEPT :] if served else now.served,
+                served=(*history, served)[-2 * self.keep :] if served else now.served,
                 told=now.told + told,
             )
             if after != now:
-                beside = self.folder / f".{CURRENT}-{os.getpid()}"
+                beside = self.place / f".{CURRENT}-{os.getpid()}"
                 beside.write_text(json.dumps(asdict(after)), encoding="utf-8")
-                beside.replace(self.folder / CURRENT)
+                beside.replace(self.place / CURRENT)
         return after
 
     def manifests(self) -> list[Manifest]:
         """The generations that are there, the newest first."""
         found = []
-        for path in self.folder.glob(f"[!.]*/{MANIFEST}"):
+        for path in self.place.glob(f"[!.]*/{MANIFEST}"):
             with suppress(FileNotFoundError):  # another process tidies
                 found.append(Manifest(**json.loads(path.read_text(encoding="utf-8"))))
         return sorted(found, key=lambda one: (-one.made_at, one.identity))
@@ -130,7 +144,7 @@ class Generations:
 
     def folder_of(self, identity: str) -> Path:
         """The folder of a generation."""
-        return self.folder / identity.removeprefix("sha256:")[:32]
+        return self.place / identity.removeprefix("sha256:")[:32]
 
     def make(
         self, passages: Sequence[Passage], *, sources: str = "", anew: bool = False
@@ -159,27 +173,40 @@ class Generations:
 
     def open(self, identity: str) -> Searcher:
         """A generation that is there; raises `UserError` where it cannot answer here."""
+        self.manifest(identity)
         folder = self.folder_of(identity)
+        index = EmbeddedIndex.open(folder, identity)
+        return Searcher(index, self.embedder, Vocabulary.load(folder / VOCABULARY))
+
+    def manifest(self, identity: str) -> Manifest:
+        """Of a generation that is there; raises `UserError` where it cannot answer here."""
+        path = self.folder_of(identity) / MANIFEST
         try:
-            manifest = Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
+            manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise UserError(f"there is no index {identity} below {self.folder}") from None
+            raise UserError(f"there is no index {identity} below {self.place}") from None
         if manifest.embedder != self.embedder.name:
             raise UserError(
                 f"index {identity} was made by the embedder {manifest.embedder}, and questions "
                 f"are embedded by {self.embedder.name}: their vectors do not compare; "
                 "run `interlock index reindex`"
             )
-        index = EmbeddedIndex.open(folder, identity)
-        return Searcher(index, self.embedder, Vocabulary.load(folder / VOCABULARY))
+        return manifest
+
+    def outdated(self) -> list[Manifest]:
+        """The generations that may go: neither pinned nor among the newest, nor the last served."""
+        now = self.current()
+        keep = {now.pinned, *now.served[-self.keep :]}
+        return [one for one in self.manifests()[self.keep :] if one.identity not in keep]
+
+    def remove(self, identity: str) -> None:
+        """Delete the folder of a generation. Who has it open keeps what it has open."""
+        shutil.rmtree(self.folder_of(identity), ignore_errors=True)
 
     def tidy(self) -> None:
-        """Delete old generations. Who has one open keeps what it has open."""
-        now = self.current()
-        keep = {now.pinned, *now.served[-KEPT:]}
-        for manifest in self.manifests()[KEPT:]:
-            if manifest.identity not in keep:
-                shutil.rmtree(self.folder_of(manifest.identity), ignore_errors=True)
+        """Delete old generations."""
+        for manifest in self.outdated():
+            self.remove(manifest.identity)
 
     def _build(
         self, identity: str, passages: Sequence[Passage], sources: str, *, anew: bool
@@ -196,7 +223,20 @@ class Generations:
         made = entries(passages, by)
         index.take(made)
         index.flush()
-        Vocabulary.of((one.passage, one.keyword) for one in made).save(building / VOCABULARY)
+        vocabulary = Vocabulary.of((one.passage, one.keyword) for one in made)
+        self.whole(identity, building, vocabulary, passages, sources, started)
+
+    def whole(
+        self,
+        identity: str,
+        building: Path,
+        vocabulary: Vocabulary,
+        passages: Sequence[Passage],
+        sources: str,
+        started: float,
+    ) -> None:
+        """Add the rest to the folder a generation was built in, and give it its final name."""
+        vocabulary.save(building / VOCABULARY)
         manifest = Manifest(
             identity=identity,
             sources=sources,
@@ -205,7 +245,9 @@ class Generations:
             passages=len(passages),
             made_at=time.time(),
             seconds=round(time.monotonic() - started, 3),
+            audiences=tuple(sorted({one.scopes for one in passages})),
         )
+        folder = self.folder_of(identity)
         (building / MANIFEST).write_text(json.dumps(asdict(manifest)), encoding="utf-8")
         if folder.exists():
             before = folder.with_name(f".before-{folder.name}")
@@ -217,7 +259,7 @@ class Generations:
     @contextmanager
     def _locked(self, name: str) -> Iterator[None]:
         """One process, and one thread, at a time; the kernel lets go when its holder dies."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f".lock-{name[:8]}").open("w") as file:
+        self.place.mkdir(parents=True, exist_ok=True)
+        with (self.place / f".lock-{name[:8]}").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

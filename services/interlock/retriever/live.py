@@ -14,10 +14,10 @@ from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.follow import catch_up, same_log
 from interlock.retriever.generations import Generations, sources_identity
-from interlock.retriever.parts import Open
 from interlock.retriever.search import Search
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.service import all_passages, server_searcher
+from interlock.retriever.served import delete_outdated, generation, pinned_generation
+from interlock.retriever.service import all_passages
 from interlock.runtime.bundles.live import WARM
 from interlock.runtime.errors import RetryLater, UserError
 from interlock.runtime.log import JetStreamLog
@@ -57,10 +57,9 @@ class LiveSearch:
         root: Path,
         events: JetStreamLog,
         generations: Generations,
-        opened: Open | None = None,
         around: Callable[[Searcher], Search] = _itself,
     ) -> None:
-        """`root` is the folder of the bundles; with `opened` the indexes are on a server.
+        """`root` is the folder of the bundles.
 
         `around` gives the search over an index what is beside it.
         """
@@ -68,7 +67,6 @@ class LiveSearch:
         self._events = events
         self._corpus = Corpus(generations.folder)
         self._generations = generations
-        self._opened = opened
         self._around = around
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._told = generations.current().told
@@ -145,26 +143,16 @@ class LiveSearch:
             return
         kept.searcher, kept.search = searcher, self._around(searcher)
         log.info("index_switched", index=searcher.identity)
-        if self._opened is None:
-            if not pinned:
-                self._generations.note(served=searcher.identity)
-            await asyncio.to_thread(self._generations.tidy)
+        if not pinned:
+            self._generations.note(served=searcher.identity)
+        answering = {one.searcher.identity for one in self._kept.values() if one.searcher}
+        await delete_outdated(self._generations, {searcher.identity, *answering})
 
     async def _next(self, kept: _Kept) -> tuple[Searcher, bool]:
         """The searcher that is due, and whether it is the pinned one."""
         generations, sources = self._generations, sources_identity(kept.bundle)
+        pinned = await pinned_generation(generations, sources)
+        if pinned is not None:
+            return pinned, True
         passages = await asyncio.to_thread(all_passages, kept.own, self._corpus, kept.bundle)
-        if self._opened is None:
-            pinned = generations.pinned(sources)
-            if pinned is not None:
-                return pinned, True
-        else:
-            made = await server_searcher(
-                passages,
-                generations.folder,
-                self._opened,
-                embedder=generations.embedder,
-                corpus=self._corpus,
-            )
-            return made, False
-        return await asyncio.to_thread(generations.make, passages, sources=sources), False
+        return await generation(generations, passages, sources=sources), False

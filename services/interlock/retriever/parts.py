@@ -33,6 +33,9 @@ class Counted(Index, Protocol):
     async def size(self) -> int:
         """How many passages are stored, of all tenants."""
 
+    async def drop(self) -> None:
+        """Delete the index there."""
+
 
 Open = Callable[[str, int, Audiences], Awaitable[Counted]]
 """(identity, dimensions, audiences) → the index there, made if it is missing."""

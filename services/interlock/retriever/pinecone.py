@@ -39,13 +39,21 @@ class PineconeIndex(ServerIndex):
 
     async def size(self) -> int:
         """How many passages are stored, of all tenants."""
+        return sum((await self._spaces()).values())
+
+    async def drop(self) -> None:
+        """Remove the index: the namespaces of all tenants."""
+        for name in await self._spaces():
+            await self._client.delete(delete_all=True, namespace=name)
+
+    async def _spaces(self) -> dict[str, int]:
+        """The namespaces of this index, and how many passages each has."""
         stats = await self._client.describe_index_stats()
-        own = (
-            (name, space.vector_count)
+        return {
+            name: space.vector_count
             for name, space in (stats.namespaces or {}).items()
             if name.startswith(f"{self.name}-")
-        )
-        return sum(count for _, count in own)
+        }
 
     def _space(self, tenant: str) -> str:
         return f"{self.name}-{tenant}"

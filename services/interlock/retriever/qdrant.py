@@ -62,6 +62,10 @@ class QdrantIndex:
         """How many passages are stored, of all tenants."""
         return (await self._client.count(self._name, exact=True)).count
 
+    async def drop(self) -> None:
+        """Remove the index."""
+        await self._client.delete_collection(self._name)
+
     async def upsert(self, entries: Sequence[Entry]) -> None:
         """Store passages, `BATCH` at a time; each batch is applied when this returns."""
         for start in range(0, len(entries), BATCH):

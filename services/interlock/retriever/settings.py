@@ -28,6 +28,10 @@ class RetrieverSettings(BaseSettings):
     )
     pinecone_api_key: SecretStr | None = None
 
+    indexes_kept: int = Field(
+        default=4, ge=2, description="generations kept, here or on the server, to go back to"
+    )
+
     embedder: str = Field(
         default="wordllama", description="wordllama, fastembed:<model> or api:<model>"
     )

@@ -19,13 +19,13 @@ async def wire(connection: Connection) -> Handle:
     """Open the index of a bundle's documents before the bundle is taken, and follow the log."""
     settings = connection.settings
     known = {"qdrant_url": settings.qdrant_url, "qdrant_api_key": settings.qdrant_api_key}
-    parts = parts_of(load_settings(RetrieverSettings, **known))
+    retrieval = load_settings(RetrieverSettings, **known)
+    parts = parts_of(retrieval)
     storage = settings.state / "index"
     live = LiveSearch(
         bundle_folder(settings.bundle),
         connection.log,
-        Generations(storage, parts.embedder, Corpus(storage)),
-        parts.opened,
+        Generations(storage, parts.embedder, Corpus(storage), parts.opened, retrieval.indexes_kept),
         parts.around,
     )
     await live.start()

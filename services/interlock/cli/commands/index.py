@@ -54,9 +54,9 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
         )
         return
     if not manifests:
-        raise UserError(f"there is no index below {generations.folder}; `interlock up` makes one")
+        raise UserError(f"there is no index below {generations.place}; `interlock up` makes one")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "index", "made at", "documents", "passages", "MB", "s", "embedder"):
+    for column in ("", "index", "made at", "documents", "passages", "MB here", "s", "embedder"):
         table.add_column(column)
     for one in manifests:
         mark = ("pinned" if current.pinned else "answers") if one.identity == answering else ""
@@ -101,6 +101,7 @@ async def _reindex(settings: "Settings") -> "Manifest":
     from interlock.retriever.documents import load_passages
     from interlock.retriever.follow import catch_up
     from interlock.retriever.generations import sources_identity
+    from interlock.retriever.served import generation
     from interlock.retriever.service import all_passages
     from interlock.runtime.wiring import bundle_folder, bundles_of
 
@@ -118,7 +119,8 @@ async def _reindex(settings: "Settings") -> "Manifest":
             load_passages(active, bundle_folder(settings.bundle)), corpus, active
         )
         err.print(f"indexing {len(passages):,} passages", style="dim")
-        searcher = generations.make(passages, sources=sources_identity(active), anew=True)
+        sources = sources_identity(active)
+        searcher = await generation(generations, passages, sources=sources, anew=True)
         Corpus(storage).mend(corpus)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -135,6 +137,8 @@ def rollback(
     json_: JsonOption = False,
 ) -> None:
     """Have an earlier index answer, and go on answering until `index reindex`."""
+    from interlock.retriever.served import generation_again
+
     generations = _generations(settings_of(state))
     current = generations.current()
     answering = current.pinned or (current.served[-1] if current.served else None)
@@ -155,7 +159,7 @@ def rollback(
             if not chosen
             else f"{to} could be {len(chosen)} indexes: give more of it"
         )
-    generations.open(chosen[0])
+    run(generation_again(generations, chosen[0]))
     generations.note(pinned=chosen[0])
     if json_:
         print_json({"pinned": chosen[0], "before": answering})
@@ -164,16 +168,12 @@ def rollback(
 
 
 def _generations(settings: "Settings") -> "Generations":
-    """Those of this installation; raises `UserError` where its indexes are on a server."""
+    """Those of this installation, embedded or on a server."""
     from interlock.retriever.generations import Generations
     from interlock.retriever.parts import parts_of
     from interlock.retriever.settings import RetrieverSettings
     from interlock.runtime.settings import load_settings
 
-    parts = parts_of(load_settings(RetrieverSettings))
-    if parts.opened is not None:
-        raise UserError(
-            "these commands are for embedded indexes, and the settings name a server: "
-            "the retriever makes the indexes there as documents change"
-        )
-    return Generations(settings.state / "index", parts.embedder)
+    known = {"qdrant_url": settings.qdrant_url, "qdrant_api_key": settings.qdrant_api_key}
+    parts = parts_of(load_settings(RetrieverSettings, **known))
+    return Generations(settings.state / "index", parts.embedder, opened=parts.opened)

@@ -1,0 +1,104 @@
+"""Generations whose indexes are on a server: made, opened again, deleted.
+
+One server belongs to one installation: what is outdated in its folder is deleted on the server.
+"""
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Collection, Sequence
+
+from interlock.retriever.corpus import Remembering
+from interlock.retriever.documents import Passage
+from interlock.retriever.entries import entries
+from interlock.retriever.generations import VOCABULARY, Generations
+from interlock.retriever.index import index_identity
+from interlock.retriever.keywords import query_weights, terms
+from interlock.retriever.parts import Counted
+from interlock.retriever.searcher import Searcher
+from interlock.retriever.vocabulary import Vocabulary
+from interlock.runtime.errors import UserError
+
+
+async def generation(
+    generations: Generations,
+    passages: Sequence[Passage],
+    *,
+    sources: str = "",
+    anew: bool = False,
+) -> Searcher:
+    """The generation of these passages, embedded or on a server; built if it is not there."""
+    if generations.opened is None:
+        make = generations.make
+        return await asyncio.to_thread(make, passages, sources=sources, anew=anew)
+    started, embedder = time.monotonic(), generations.embedder
+    identity = await asyncio.to_thread(index_identity, embedder.name, passages)
+    index = await _index(generations, identity, {one.scopes for one in passages})
+    # Filling is idempotent: replicas that start together may do it at the same time.
+    if anew or await index.size() < len(passages):
+        corpus = None if anew else generations.corpus
+        by = embedder if corpus is None else Remembering(embedder, corpus)
+        await index.upsert(await asyncio.to_thread(entries, passages, by))
+    if anew or not generations.folder_of(identity).exists():
+        await asyncio.to_thread(_note, generations, identity, passages, sources, started)
+    return Searcher(index, embedder, await asyncio.to_thread(_vocabulary, generations, identity))
+
+
+async def generation_again(generations: Generations, identity: str) -> Searcher:
+    """A generation that was made before; raises `UserError` where it cannot answer."""
+    if generations.opened is None:
+        return await asyncio.to_thread(generations.open, identity)
+    manifest = generations.manifest(identity)
+    index = await _index(generations, identity, manifest.audiences)
+    if await index.size() < manifest.passages:
+        raise UserError(
+            f"index {identity} is not on the server any more; run `interlock index reindex`"
+        )
+    vocabulary = await asyncio.to_thread(_vocabulary, generations, identity)
+    return Searcher(index, generations.embedder, vocabulary)
+
+
+async def pinned_generation(generations: Generations, sources: str) -> Searcher | None:
+    """The generation that is pinned, if one is that was made for these sources."""
+    identity = generations.current().pinned
+    if identity is None or generations.made_for(identity) != sources:
+        return None
+    return await generation_again(generations, identity)
+
+
+async def delete_outdated(generations: Generations, in_use: Collection[str]) -> None:
+    """Delete old generations here and on the server, but for those that are `in_use`."""
+    for manifest in generations.outdated():
+        if generations.opened is not None:
+            if manifest.identity in in_use:
+                continue
+            await (await _index(generations, manifest.identity, ())).drop()
+        await asyncio.to_thread(generations.remove, manifest.identity)
+
+
+async def _index(
+    generations: Generations, identity: str, audiences: Collection[Collection[str]]
+) -> Counted:
+    assert generations.opened is not None, "asked for those on a server alone"
+    return await generations.opened(identity, generations.embedder.dimensions, audiences)
+
+
+def _vocabulary(generations: Generations, identity: str) -> Vocabulary:
+    return Vocabulary.load(generations.folder_of(identity) / VOCABULARY)
+
+
+def _note(
+    generations: Generations,
+    identity: str,
+    passages: Sequence[Passage],
+    sources: str,
+    started: float,
+) -> None:
+    """Its manifest, and its frequencies: no start counts the words again."""
+    words = ((one, query_weights(terms(one.searchable))) for one in passages)
+    folder = generations.folder_of(identity)
+    building = folder.with_name(f".building-{os.getpid()}-{folder.name}")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(parents=True)
+    generations.whole(identity, building, Vocabulary.of(words), passages, sources, started)
