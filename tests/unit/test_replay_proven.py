@@ -17,7 +17,7 @@ from interlock.audit_sink.stage import Message, decide
 from interlock.audit_sink.store import AuditStore
 from interlock.replay.case import read_case, write_case
 from interlock.replay.message import LogMessage
-from interlock.replay.proven import Proven, check, covered, prove
+from interlock.replay.proven import Proven, check, covered, prove, read_proofs, written
 from interlock.runtime.errors import UserError
 
 HISTORY = Path(__file__).parents[1] / "histories/v0.1/refund.tar.gz"
@@ -57,10 +57,10 @@ def test_what_is_on_record_is_proven(proofs: tuple[Proven, ...], tmp_path: Path)
     assert check(MESSAGES, proofs, KEY.public_key()) == []
     assert covered(proofs) == len(MESSAGES)
     path = tmp_path / "case.tar.gz"
-    write_case(path, MESSAGES, list(CASE.bundles.values()), proofs=proofs)
+    write_case(path, MESSAGES, list(CASE.bundles.values()), proofs=written(proofs))
     again = read_case(path)
-    assert again.proofs == proofs
-    assert check(again.messages, again.proofs, KEY.public_key()) == []
+    assert read_proofs(again.proofs) == proofs
+    assert check(again.messages, read_proofs(again.proofs), KEY.public_key()) == []
 
 
 CHANGES: dict[str, Callable[[LogMessage], LogMessage]] = {

@@ -20,7 +20,6 @@ from interlock import __version__
 from interlock.bundles.errors import BundleUnknown
 from interlock.bundles.model import Bundle
 from interlock.replay.message import LogMessage
-from interlock.replay.proven import Proven, read_proofs
 from interlock.replay.redaction import redacted
 from interlock.runtime.errors import UserError
 from interlock_contracts.canonical import canonical_json
@@ -34,13 +33,13 @@ _PROOFS = "proofs.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class CaseFile:
-    """What was read from a case file."""
+    """What was read from a case file; `proofs` are for `interlock.replay.proven.read_proofs`."""
 
     request_id: str
     messages: tuple[LogMessage, ...]
     bundles: Mapping[str, Bundle]
     redacted: bool = False
-    proofs: tuple[Proven, ...] = ()
+    proofs: bytes = b""
 
     async def get(self, digest: str) -> Bundle:
         """The bundle with this digest; raises `BundleUnknown`."""
@@ -67,7 +66,7 @@ def write_case(
     bundles: Sequence[Bundle],
     *,
     redact: bool = False,
-    proofs: Sequence[Proven] = (),
+    proofs: bytes = b"",
 ) -> None:
     """Write a case; the same content is the same bytes.
 
@@ -81,7 +80,7 @@ def write_case(
     for bundle in bundles:
         files[f"{_BUNDLES}{bundle.digest.removeprefix('sha256:')}.json"] = canonical_json(bundle)
     if proofs and not redact:
-        files[_PROOFS] = "".join(f"{one.model_dump_json()}\n" for one in proofs).encode()
+        files[_PROOFS] = proofs
     manifest = {
         "format": FORMAT,
         "interlock": __version__,
@@ -130,7 +129,6 @@ def _case(path: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Case
             for name, content in files.items()
             if name.startswith(_BUNDLES)
         ]
-        proofs = read_proofs(files.get(_PROOFS, b""))
     except (ValueError, KeyError) as error:
         raise UserError(f"{path}: cannot be read: {type(error).__name__}") from None
     return CaseFile(
@@ -138,7 +136,7 @@ def _case(path: Path, manifest: dict[str, Any], files: dict[str, bytes]) -> Case
         messages,
         {one.digest: one for one in bundles},
         bool(manifest.get("redacted")),
-        proofs,
+        files.get(_PROOFS, b""),
     )
 
 

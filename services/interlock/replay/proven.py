@@ -67,12 +67,17 @@ def covered(proofs: Sequence[Proven]) -> int:
     return size_and_root(proofs[0].record.checkpoint)[0] if proofs else 0
 
 
+def written(proofs: Sequence[Proven]) -> bytes:
+    """Proofs as a case carries them: one JSON object a line."""
+    return "".join(f"{one.model_dump_json()}\n" for one in proofs).encode()
+
+
 def read_proofs(lines: bytes) -> tuple[Proven, ...]:
-    """Proofs, one JSON object a line; raises `ValueError`."""
+    """What `written` wrote; raises `UserError`."""
     try:
         return tuple(Proven.model_validate_json(line) for line in lines.splitlines() if line)
     except ValidationError:
-        raise ValueError("no proofs") from None
+        raise UserError("the proofs of the case cannot be read") from None
 
 
 def _wrong(message: LogMessage, proof: Proven, key: Ed25519PublicKey) -> str | None:

@@ -182,12 +182,13 @@ def _say_export(path: Path, key: "Ed25519PublicKey", *, json_: bool) -> None:
 
 def _say_case(path: Path, key: "Ed25519PublicKey", *, json_: bool) -> None:
     from interlock.replay.case import read_case
-    from interlock.replay.proven import check, covered
+    from interlock.replay.proven import check, covered, read_proofs
 
     case = read_case(path)
     if not case.proofs:
         raise UserError(f"{path} carries no proofs: {_UNPROVEN[case.redacted]}")
-    found = check(case.messages, case.proofs, key)
+    proofs = read_proofs(case.proofs)
+    found = check(case.messages, proofs, key)
     if json_:
         print_json({"ok": not found, "messages": len(case.messages), "findings": found})
     else:
@@ -196,7 +197,7 @@ def _say_case(path: Path, key: "Ed25519PublicKey", *, json_: bool) -> None:
         if not found:
             out.print(
                 f"[green]proven[/]: each of {len(case.messages)} messages is in the log as signed, "
-                f"under a checkpoint of {covered(case.proofs)} records"
+                f"under a checkpoint of {covered(proofs)} records"
             )
     if found:
         raise typer.Exit(1)

@@ -28,7 +28,6 @@ from interlock_contracts.event import Event, InvalidEvent
 
 if TYPE_CHECKING:
     from interlock.replay.message import LogMessage
-    from interlock.replay.proven import Proven
 
 
 def events(
@@ -104,7 +103,7 @@ async def _export(settings: Settings, request_id: str, path: Path, redact: bool)
                 bundles = [await (await stored_bundles(client, settings)).get(digest)]
         except (BundleUnknown, BundleError, BundleRefused):
             note = f"; without its bundle {digest}, which is not at hand"
-    proofs, unproven = ((), "") if redact else _proofs(settings, messages)
+    proofs, unproven = (b"", "") if redact else _proofs(settings, messages)
     try:
         write_case(path, messages, bundles, redact=redact, proofs=proofs)
     except OSError as error:
@@ -113,21 +112,19 @@ async def _export(settings: Settings, request_id: str, path: Path, redact: bool)
     return f"wrote {path}: a {kind} of {len(messages)} messages{note}{unproven}"
 
 
-def _proofs(
-    settings: Settings, messages: "Sequence[LogMessage]"
-) -> "tuple[tuple[Proven, ...], str]":
+def _proofs(settings: Settings, messages: "Sequence[LogMessage]") -> tuple[bytes, str]:
     """Proofs that the audit log has all of it; none, and a note why, where it does not."""
     from interlock.audit_sink.errors import DatabaseError
     from interlock.audit_sink.places import open_reader
-    from interlock.replay.proven import prove
+    from interlock.replay.proven import prove, written
 
     try:
         with open_reader(settings) as reader:
-            return prove(reader, messages), ""
+            return written(prove(reader, messages)), ""
     except UserError as error:
-        return (), f"; not proven: {error}"
+        return b"", f"; not proven: {error}"
     except DatabaseError as error:
-        return (), f"; not proven: the audit store cannot be read ({type(error).__name__})"
+        return b"", f"; not proven: the audit store cannot be read ({type(error).__name__})"
 
 
 def what(event: Event) -> str:
