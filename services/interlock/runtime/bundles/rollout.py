@@ -234,7 +234,9 @@ async def _collect(
         if expected is None and complete:
             patience = min(patience, QUIET_S)
         try:
-            message = await asyncio.wait_for(came.get(), patience)
+            # Not `wait_for`: it can lose a cancellation that comes together with what it waits for.
+            async with asyncio.timeout(patience):
+                message = await came.get()
         except TimeoutError:
             break
         if not message.data:  # nobody listens there
