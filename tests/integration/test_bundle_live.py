@@ -353,3 +353,22 @@ async def test_who_dies_over_a_bundle_is_not_waited_for_and_who_is_slow_is(
         await eventually(lambda: asked["status"] > 2 * rollout_.SILENT_CALLS)
         loading.go.set()
         assert (await making).activation.bundle == SECOND.digest
+
+
+async def test_looking_after_the_living_never_outlives_their_answers(
+    fresh_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Roll calls one after the other: each ends with the answers, whatever it was waiting for."""
+    monkeypatch.setattr(rollout_, "ALIVE_S", 0.0)
+    loading = Loading()
+    loading.go.set()
+    async with operator(fresh_broker) as jo, a_service(fresh_broker, loading) as bundles:
+        await jo.push(FIRST)
+        await jo.write(Activate(FIRST.digest))
+        await bundles.start()
+        rollout = Rollout(jo.client, jo.log, BundleStore(jo.client, "ev", Verifier([KEY.public])))
+        live = [word.who for word in await rollout.status()]
+        order = Order(do="prepare", bundle=FIRST.digest)
+        async with asyncio.timeout(30):
+            for _ in range(300):
+                assert len(await rollout._prepared_by(live, order, 5.0)) == 1
