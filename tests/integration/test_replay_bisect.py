@@ -29,7 +29,7 @@ HARMLESS: dict[str, Swap] = {
     "retrieval": ("bundle.yaml", "  candidates: 20", "  candidates: 19"),
     "prompts": ("prompts/answer.jinja", "\n", "\n\n"),
     "models": ("bundle.yaml", "extractive-1", "extractive-2"),
-    "tools": ("tools.py", "How many orders at most.", "At most so many orders."),
+    "tools": ("tools.py", "The e-mail address it goes to.", "To which e-mail address it goes."),
     "policies": ("policies/orders.cedar", '"cancel-before-shipping"', '"cancel-in-time"'),
     "outputs": ("bundle.yaml", "max_chars: 1500", "max_chars: 1400"),
     "replies": ("bundle.yaml", "Something went wrong on our side", "It went wrong on our side"),

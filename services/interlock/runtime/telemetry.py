@@ -59,7 +59,8 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        # Whatever standard error is when a line is written, not what it was when this was called.
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
         cache_logger_on_first_use=False,  # loggers are made at import, before this is known
     )
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)

@@ -31,6 +31,9 @@ FURTHER_RATIO = 0.85
 """The same for a sentence of another chunk than the best one's, which repeats words more often than
 it adds something, and for one with another figure where the best one has the figure asked for."""
 
+NEAR_RATIO = 0.5
+"""A chunk scores at least this share of the best one's for its words to count as the sources'."""
+
 MAX_SENTENCES = 3
 MAX_CHUNKS = 2
 _TITLE_WEIGHT = 0.5
@@ -175,12 +178,14 @@ def _scored(
 
 
 def _telling(weights: Mapping[str, float], read: Read) -> set[str]:
-    """The terms that tell most of the question, of those that the sources have at all.
+    """The terms that tell most of the question, of those that the better chunks have at all.
 
     With the words related to them. A sentence without any of them is beside the point: another
-    one of the sources has them.
+    one has them. A chunk of a far lower rank has such a word by chance.
     """
-    said = frozenset().union(*(one.stems for _, found in read for one in found))
+    near = NEAR_RATIO * max(chunk.score for chunk, _ in read)
+    better = [found for chunk, found in read if chunk.score >= near]
+    said = frozenset().union(*(one.stems for found in better for one in found))
     known = {term: weight for term, weight in weights.items() if _has(said, term)}
     most = max(known.values(), default=0.0)
     telling = [term for term, weight in known.items() if weight >= 0.9 * most] or list(weights)
