@@ -45,8 +45,8 @@ PLANTED: dict[str, tuple[str, FailureArea, str, list[Swap]]] = {
     "threshold": ("routing", FailureArea.ROUTING, "question", [
         ("bundle.yaml", "threshold: 0.25", "threshold: 0.999")]),
     "rule": ("routing", FailureArea.ROUTING, "refund", [
-        ("bundle.yaml", "    description: What a shop's support does not do.",
-         "    rules: [{id: money, pattern: '\\brefund\\b'}]")]),
+        ("bundle.yaml", "router:\n",
+         "router:\n  before: [{id: money, intent: out_of_scope, pattern: '\\brefund\\b'}]\n")]),
     "contract": ("tools", FailureArea.TOOL_CALL, "refund", [
         ("tools.py", "le=1_000_000", "le=1_000")]),
     "roles": ("tools", FailureArea.TOOL_CALL, "refund", [

@@ -2,7 +2,6 @@
 
 import io
 import json
-import sys
 from collections.abc import Iterator, Sequence
 
 import pytest
@@ -137,13 +136,10 @@ async def test_the_counters_are_there(fresh_broker: EmbeddedBroker) -> None:
 
 
 @pytest.fixture
-def log_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def log_lines() -> Iterator[io.StringIO]:
     """Logs as a service writes them; afterwards as before."""
     before, written = structlog.get_config(), io.StringIO()
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "stderr", written)
-        telemetry.configure_logs("debug")
-    structlog.configure(cache_logger_on_first_use=False)
+    telemetry.configure_logs("debug", written)
     yield written
     structlog.configure(**before)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import cache
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from opentelemetry import trace
@@ -46,8 +46,11 @@ def count(counter: Counter, stage: str, event: str) -> None:
     _labelled(counter, stage, event).inc()
 
 
-def configure_logs(level: str) -> None:
-    """JSON lines on standard error, with whatever is bound to the context (request, tenant, …)."""
+def configure_logs(level: str, file: TextIO | None = None) -> None:
+    """JSON lines with whatever is bound to the context (request, tenant, …).
+
+    They go to `file`, or to whatever standard error is when a line is written.
+    """
     number = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
@@ -59,11 +62,10 @@ def configure_logs(level: str) -> None:
             structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        # Whatever standard error is when a line is written, not what it was when this was called.
-        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+        logger_factory=lambda *_: structlog.WriteLogger(file or sys.stderr),
         cache_logger_on_first_use=False,  # loggers are made at import, before this is known
     )
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, stream=file or sys.stderr)
     logging.getLogger("nats").setLevel(logging.CRITICAL)
 
 

@@ -68,8 +68,7 @@ async def _play(state: Path, screen: Screen) -> list[Scene]:
     screen.progress("starting the broker and six services")
     async with contextlib.AsyncExitStack() as stack:
         log = stack.enter_context((state / "logs" / "demo.log").open("w"))
-        with contextlib.redirect_stderr(log):
-            telemetry.configure_logs("error")  # the screen is for the scenes
+        telemetry.configure_logs("error", log)  # the screen is for the scenes
         system = await stack.enter_async_context(
             System(settings, scale={EXECUTOR: 1}, environment=shop)
         )
