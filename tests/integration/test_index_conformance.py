@@ -31,6 +31,8 @@ from interlock.retriever.milvus import MilvusIndex
 from interlock.retriever.pgvector import PgVectorIndex, connect
 from interlock.retriever.pinecone import PineconeIndex
 from interlock.retriever.qdrant import QdrantIndex
+from interlock.retriever.weaviate import WeaviateIndex
+from interlock.retriever.weaviate import connect as connect_weaviate
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Ranking
 
@@ -143,7 +145,17 @@ async def pinecone() -> AsyncIterator[Index]:
         await client.close()
 
 
-ENGINES: list[Opened] = [embedded, qdrant]
+@asynccontextmanager
+async def weaviate() -> AsyncIterator[Index]:
+    """An empty index over Weaviate's API."""
+    url = os.environ.get("INTERLOCK_TEST_WEAVIATE_URL") or stand_in()
+    async with connect_weaviate(url, os.environ.get("INTERLOCK_TEST_WEAVIATE_API_KEY")) as client:
+        index = await WeaviateIndex.create(client, IDENTITY)
+        yield index
+        await index.drop()
+
+
+ENGINES: list[Opened] = [embedded, qdrant, weaviate]
 if find_spec("pgserver") and find_spec("asyncpg"):
     # Both come with the extra `pgvector`, which not everybody installs.
     ENGINES.append(pgvector)
@@ -161,6 +173,7 @@ for module, opens in (
 LIVE: dict[Opened, str] = {
     opensearch: "INTERLOCK_TEST_OPENSEARCH_URL",
     elasticsearch: "INTERLOCK_TEST_ELASTICSEARCH_URL",
+    weaviate: "INTERLOCK_TEST_WEAVIATE_URL",
 }
 
 engines = pytest.mark.parametrize(

@@ -17,11 +17,12 @@ from tests.support.engines import serving
 from interlock.bundles.model import RetrievalSpec
 from interlock.retriever.documents import Document, Passage, cut
 from interlock.retriever.generations import Generations
-from interlock.retriever.parts import Open, on_postgres, on_qdrant
+from interlock.retriever.parts import Open, on_postgres, on_qdrant, on_weaviate
 from interlock.retriever.pgvector import connect
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.served import delete_outdated, generation, generation_again
+from interlock.retriever.weaviate import connect as connect_weaviate
 from interlock.runtime.errors import UserError
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Trust
@@ -90,7 +91,13 @@ async def pinecone() -> AsyncIterator[Open]:
         await client.close()
 
 
-SERVERS: list[Server] = [qdrant]
+@asynccontextmanager
+async def weaviate() -> AsyncIterator[Open]:
+    async with connect_weaviate(stand_in()) as client:
+        yield on_weaviate(client)
+
+
+SERVERS: list[Server] = [qdrant, weaviate]
 for module, server in (
     ("pgserver", pgvector),
     ("milvus_lite", milvus),

@@ -1,7 +1,8 @@
-"""A local server that answers as OpenSearch, Elasticsearch and Pinecone do, as far as asked.
+"""A local server that answers as OpenSearch, Elasticsearch, Pinecone and Weaviate do.
 
-It evaluates the documented filters and scores, so that the conformance suite holds for the
-adapters; what a real server does with the same requests is not shown by it.
+It evaluates the documented filters and scores, as far as they are asked for, so that the
+conformance suite holds for the adapters; what a real server does with the same requests is not
+shown by it.
 """
 
 import json
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tests.support.weaviate import Weaviate
+
 Json = Any
 
 
@@ -22,11 +25,15 @@ class Engines:
     def __init__(self) -> None:
         self.stored: dict[str, dict[str, Json]] = {}
         self.seen: list[tuple[str, str, Json]] = []
+        self.authorizations: list[str | None] = []
+        self.weaviate = Weaviate()
 
     def answer(self, method: str, path: str, body: list[Json]) -> tuple[int, Json]:
         """(status, JSON) of one request; `body` are its lines."""
         parts = [unquote(part) for part in path.strip("/").split("/")]
         match (method, *parts):
+            case (_, "v1", *rest):
+                return self.weaviate.answer(method, rest, body[0] if body else None)
             case ("POST", "vectors", "upsert"):
                 return 200, self._pinecone_upsert(body[0])
             case ("POST", "vectors", "delete"):
@@ -195,6 +202,7 @@ def serving() -> Iterator[tuple[str, Engines]]:
                     }
                 ]
             engines.seen.append((self.command, self.path, body))
+            engines.authorizations.append(self.headers.get("authorization"))
             status, answer = engines.answer(self.command, where.path, body)
             data = b"" if answer is None else json.dumps(answer).encode()
             self.send_response(status)

@@ -63,6 +63,7 @@ def test_parts_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ({"rewriter": "json:dumps"}, "no method `rewrite`"),
         ({"external_sources": "json:dumps"}, "no mapping of sources"),
         ({"milvus_uri": "a.db", "elasticsearch_url": "http://x"}, "one place"),
+        ({"weaviate_url": "http://x", "qdrant_url": "http://y"}, "one place"),
     ],
 )
 def test_what_does_not_fit_is_said(given: dict[str, Any], says: str) -> None:

@@ -77,6 +77,7 @@ def backend_of(settings: RetrieverSettings) -> Open | None:
         "INTERLOCK_OPENSEARCH_URL": (settings.opensearch_url, _opensearch),
         "INTERLOCK_ELASTICSEARCH_URL": (settings.elasticsearch_url, _elasticsearch),
         "INTERLOCK_PINECONE_HOST": (settings.pinecone_host, _pinecone),
+        "INTERLOCK_WEAVIATE_URL": (settings.weaviate_url, _weaviate),
     }
     named = [name for name, (value, _) in known.items() if value is not None]
     if len(named) > 1:
@@ -100,6 +101,16 @@ def on_postgres(pool: Any) -> Open:
 
     async def opened(identity: str, dimension: int, _: Audiences) -> Counted:
         return await PgVectorIndex.create(pool, identity, dimension)
+
+    return opened
+
+
+def on_weaviate(client: Any) -> Open:
+    """Collections there; `client` is what `weaviate.connect` gives."""
+    from interlock.retriever.weaviate import WeaviateIndex
+
+    async def opened(identity: str, _: int, audiences: Audiences) -> Counted:
+        return await WeaviateIndex.create(client, identity, audiences)
 
     return opened
 
@@ -176,6 +187,12 @@ def _pinecone(settings: RetrieverSettings) -> Open:
         return PineconeIndex(client, identity, dimension, audiences)
 
     return opened
+
+
+def _weaviate(settings: RetrieverSettings) -> Open:
+    from interlock.retriever.weaviate import connect
+
+    return on_weaviate(connect(settings.weaviate_url or "", _secret(settings.weaviate_api_key)))
 
 
 def embedder_of(settings: RetrieverSettings) -> TextEmbedder:

@@ -27,6 +27,8 @@ class RetrieverSettings(BaseSettings):
         default=None, description="an index of metric dotproduct and the embedder's dimensions"
     )
     pinecone_api_key: SecretStr | None = None
+    weaviate_url: str | None = Field(default=None, description="what is before /v1")
+    weaviate_api_key: SecretStr | None = None
 
     indexes_kept: int = Field(
         default=4, ge=2, description="generations kept, here or on the server, to go back to"

@@ -1,0 +1,199 @@
+"""The same index in Weaviate, over its REST and GraphQL API.
+
+Needs Weaviate 1.23 or later with GraphQL switched on, and no extra: its own client pins libraries
+that others here need newer. Weaviate has no sparse vectors, so the keyword leg has two steps: its
+BM25, within the filter, says which passages hold a term of the query, and their own weights are
+added up here. That is exact while no more than `CANDIDATES` do; of more, BM25 chooses, by
+frequencies over the whole collection. The dense leg is exact, by a flat index. Tested against a
+local server that answers these calls; no Weaviate was run here.
+"""
+
+import json
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import httpx
+
+from interlock.retriever.engine import Access, Scored, ServerIndex, record
+from interlock.retriever.index import DENSE, Entry
+from interlock.runtime.errors import RetryLater, UserError
+from interlock_contracts.failures import FailureCode
+
+CANDIDATES = 1_000
+"""Passages whose weights are read for one keyword leg; a server returns 10,000 at most."""
+
+TIMEOUT_S = 30.0
+
+
+def connect(url: str, key: str | None = None) -> httpx.AsyncClient:
+    """A client for the server at `url`, which is what is before `/v1`."""
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    base = f"{url.rstrip('/')}/v1/"
+    return httpx.AsyncClient(base_url=base, headers=headers, timeout=TIMEOUT_S)
+
+
+class WeaviateIndex(ServerIndex):
+    """An `Index` over one collection there."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, identity: str, audiences: Iterable[Collection[str]] = ()
+    ) -> None:
+        super().__init__(identity, audiences)
+        # Names of collections begin with a capital.
+        self.name = self.name.capitalize()
+        self._client = client
+
+    @classmethod
+    async def create(
+        cls, client: httpx.AsyncClient, identity: str, audiences: Iterable[Collection[str]] = ()
+    ) -> "WeaviateIndex":
+        """The index with this identity; its collection is made if it is not there."""
+        index = cls(client, identity, audiences)
+        path = f"schema/{index.name}"
+        if (await index._call("GET", path, fine=404)).status_code == 404:
+            made = await index._call("POST", "schema", _collection(index.name), fine=422)
+            if made.status_code == 422:
+                # Another process was first; if it was not that, it is still not there.
+                await index._call("GET", path)
+        return index
+
+    async def size(self) -> int:
+        """How many passages are stored, of all tenants."""
+        return await self._counted("")
+
+    async def drop(self) -> None:
+        """Remove the index."""
+        await self._call("DELETE", f"schema/{self.name}")
+
+    async def _store(self, batch: Sequence[Entry]) -> None:
+        body = {"objects": [_object(self.name, one) for one in batch]}
+        stored = (await self._call("POST", "batch/objects", body)).json()
+        if any(one["result"].get("errors") for one in stored):
+            raise RetryLater(FailureCode.STAGE_FAILED, "Weaviate did not take all passages")
+
+    async def _leg(self, leg: str, vector: Any, access: Access, limit: int) -> Scored:
+        where = _filter(access)
+        if leg == DENSE:
+            near = f"nearVector: {{vector: {_literal(vector.tolist())}}}, where: {where}"
+            rows = await self._found(near, limit, "chunk_id _additional { distance }")
+            # The distance is the product, negated.
+            return [(row["chunk_id"], -float(row["_additional"]["distance"])) for row in rows]
+        asked = _literal(" ".join(str(term) for term in vector))
+        words = f'bm25: {{query: {asked}, properties: ["terms"]}}, where: {where}'
+        rows = await self._found(words, max(limit, CANDIDATES), "chunk_id weights")
+        return [(row["chunk_id"], _product(vector, json.loads(row["weights"]))) for row in rows]
+
+    async def _read(
+        self, chunk_ids: Sequence[str], access: Access, *, vectors: bool
+    ) -> Iterable[tuple[str, Sequence[float] | None]]:
+        where = _filter(access, _operand("chunk_id", "ContainsAny", list(chunk_ids)))
+        fields = "body _additional { vector }" if vectors else "body"
+        rows = await self._found(f"where: {where}", len(chunk_ids), fields)
+        # A passage without a vector has an empty one there.
+        return [
+            (row["body"], (row["_additional"]["vector"] or None) if vectors else None)
+            for row in rows
+        ]
+
+    async def _count(self, access: Access) -> int:
+        return await self._counted(f"(where: {_filter(access)})")
+
+    async def _counted(self, arguments: str) -> int:
+        query = f"{{ Aggregate {{ {self.name}{arguments} {{ meta {{ count }} }} }} }}"
+        return int((await self._ask(query))["Aggregate"][self.name][0]["meta"]["count"])
+
+    async def _found(self, arguments: str, limit: int, fields: str) -> list[dict[str, Any]]:
+        query = f"{{ Get {{ {self.name}({arguments}, limit: {limit}) {{ {fields} }} }} }}"
+        rows: list[dict[str, Any]] = (await self._ask(query))["Get"][self.name]
+        return rows
+
+    async def _ask(self, query: str) -> dict[str, Any]:
+        """The `data` of a query; its errors come with status 200."""
+        answer = (await self._call("POST", "graphql", {"query": query})).json()
+        if answer.get("errors"):
+            said = str(answer["errors"][0].get("message"))[:200]
+            raise RetryLater(FailureCode.STAGE_FAILED, f"Weaviate did not answer a query: {said}")
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    async def _call(
+        self, method: str, path: str, body: object = None, *, fine: int = 200
+    ) -> httpx.Response:
+        """The response, of a status below 400 or of `fine`."""
+        where = self._client.base_url.host
+        try:
+            response = await self._client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            said = f"{where} does not answer: {type(error).__name__}"
+            raise RetryLater(FailureCode.STAGE_FAILED, said) from None
+        status = response.status_code
+        if status < 400 or status == fine:
+            return response
+        if status in (401, 403):
+            raise UserError(f"{where} refuses the key; check INTERLOCK_WEAVIATE_API_KEY")
+        if status == 429 or status >= 500:
+            raise RetryLater(FailureCode.STAGE_FAILED, f"{where} answers {status} to {path}")
+        raise UserError(
+            f"{where} answers {status} to {path}: check INTERLOCK_WEAVIATE_URL, and that the "
+            "server has its GraphQL API switched on"
+        )
+
+
+def _collection(name: str) -> dict[str, Any]:
+    """How it is stored: text that is filtered by as it is, terms for BM25, the rest unindexed."""
+    plain = {"dataType": ["text"], "indexFilterable": False, "indexSearchable": False}
+    whole = {**plain, "tokenization": "field", "indexFilterable": True}
+    return {
+        "class": name,
+        "vectorizer": "none",
+        "vectorIndexType": "flat",
+        # A server may compress vectors unless it is told not to.
+        "vectorIndexConfig": {"distance": "dot", "skipDefaultQuantization": True},
+        "invertedIndexConfig": {"stopwords": {"preset": "none"}},
+        "properties": [
+            *({"name": field, **whole} for field in ("chunk_id", "tenant", "source", "audience")),
+            # Not `int`: GraphQL's has 32 bits there. Microseconds are exact in a double.
+            *({"name": field, "dataType": ["number"]} for field in ("valid_from", "valid_until")),
+            {"name": "terms", **plain, "tokenization": "whitespace", "indexSearchable": True},
+            {"name": "weights", **plain},
+            {"name": "body", **plain},
+        ],
+    }
+
+
+def _object(name: str, entry: Entry) -> dict[str, Any]:
+    fields = record(entry)
+    weights = {str(term): weight for term, weight in entry.keyword.items() if weight > 0}
+    fields |= {"terms": " ".join(weights), "weights": json.dumps(weights)}
+    same = str(uuid.uuid5(uuid.NAMESPACE_OID, entry.passage.chunk_id))
+    dense = {"vector": entry.dense.tolist()} if entry.dense.any() else {}
+    return {"class": name, "id": same, "properties": fields, **dense}
+
+
+def _product(query: dict[int, float], weights: dict[str, float]) -> float:
+    return sum(weight * weights.get(str(term), 0.0) for term, weight in query.items())
+
+
+def _filter(access: Access, *more: str) -> str:
+    """What may be read, and `more` operands."""
+    readable = [
+        _operand("tenant", "Equal", access.tenant),
+        _operand("source", "ContainsAny", list(access.sources)),
+        _operand("audience", "ContainsAny", list(access.audiences)),
+        *more,
+    ]
+    if access.at is not None:
+        readable.append(_operand("valid_from", "LessThanEqual", access.at))
+        readable.append(_operand("valid_until", "GreaterThan", access.at))
+    return f"{{operator: And, operands: [{', '.join(readable)}]}}"
+
+
+def _operand(field: str, operator: str, value: str | list[str] | int) -> str:
+    kind = "valueNumber" if isinstance(value, int) else "valueText"
+    return f'{{path: ["{field}"], operator: {operator}, {kind}: {_literal(value)}}}'
+
+
+def _literal(value: object) -> str:
+    """GraphQL's strings, numbers and lists of them are spelt as JSON's."""
+    return json.dumps(value, ensure_ascii=False)
