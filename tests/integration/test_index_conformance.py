@@ -327,6 +327,18 @@ async def test_a_reader_needs_all_scopes(opened: Opened) -> None:
 
 
 @engines
+async def test_without_sources_there_is_nothing_to_find(opened: Opened) -> None:
+    """As when all sources of a route are searched elsewhere."""
+    async with opened() as index:
+        await index.upsert([entry("a")])
+        legs = await ask(index, "refund", sources=())
+        found = await index.fetch(["acme/help/a#1"], tenant="acme", scopes=(), sources=())
+        coverage = await index.coverage(tenant="acme", scopes=(), sources=())
+    assert [leg.hits for leg in legs.values()] == [(), ()] and found == {}
+    assert coverage == Coverage(indexed=0, readable=0)
+
+
+@engines
 async def test_only_what_is_valid_at_the_time_is_found(opened: Opened) -> None:
     """From its first moment on, before its last; who names no time finds everything."""
     stored = [entry(name) for name in "abc"]

@@ -178,7 +178,7 @@ class ServerIndex(ABC):
     ) -> Coverage:
         """Two counts."""
         mine = self._access(tenant, scopes, sources)
-        every = Access(tenant, mine.scopes, mine.sources, tuple(sorted(self._audiences)))
+        every = replace(mine, audiences=tuple(sorted(self._audiences)) if mine.sources else ())
         return Coverage(
             indexed=await self._count(every) if every.audiences else 0,
             readable=await self._count(mine) if mine.audiences else 0,
@@ -186,7 +186,9 @@ class ServerIndex(ABC):
 
     def _access(self, tenant: str, scopes: Collection[str], sources: Collection[str]) -> Access:
         held = frozenset(scopes)
-        allowed = (one for one in self._audiences if one == "*" or held.issuperset(one.split("+")))
+        # An engine is not asked for one of no sources: some refuse an empty list.
+        known = self._audiences if sources else ()
+        allowed = (one for one in known if one == "*" or held.issuperset(one.split("+")))
         return Access(tenant, held, tuple(sorted(sources)), tuple(sorted(allowed)))
 
     async def _readable(
