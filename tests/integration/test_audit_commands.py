@@ -119,6 +119,8 @@ async def test_an_event_is_proven_to_who_has_the_public_key(world: World, tmp_pa
     proof.write_text(proof.read_text().replace("interlock/audit", "interlock/other", 1))
     bad = await audit(world, "verify", "--proof", str(proof))
     assert bad.status == 1, bad.out
+    both = await audit(world, "verify", "--proof", str(proof), "--export", str(proof))
+    assert both.status == 1 and "one at a time" in both.err  # neither passes unlooked at
     sealed = await audit(world, "verify", "--sealed", "--key", str(key), "--checkpoint", str(early))
     assert sealed.status == 0
 

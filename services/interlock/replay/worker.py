@@ -5,7 +5,6 @@ its parent, over the pipe, for a bundle, or for what a what-if was told to run l
 """
 
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -19,6 +18,7 @@ from interlock.replay.sandbox import shut_in
 from interlock.replay.tasks import Task, task_of
 from interlock.replay.wire import read_down, write_up
 from interlock.runtime.errors import RetryLater
+from interlock.runtime.garbage import settle_garbage_collection
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.request import Request
 
@@ -85,8 +85,7 @@ def _serve(runner: asyncio.Runner, task: Task, source: int, sink: int) -> None:
             found = runner.run(task(request_id, entries))
             write_up(sink, {"request_id": request_id, **found})
         if not settled:  # what the first made (classifiers, schemas, policies) stays
-            gc.freeze()
-            gc.set_threshold(50_000, 20, 20)
+            settle_garbage_collection()
             settled = True
     os._exit(0)
 

@@ -1,7 +1,6 @@
 """A service: a stage fed from its durable consumer, from connect to graceful drain."""
 
 import asyncio
-import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from interlock.runtime.broker.connect import BrokerClient, connect
 from interlock.runtime.broker.credentials import load_credential
 from interlock.runtime.broker.permissions import inbox_prefix
 from interlock.runtime.commit import Committer
+from interlock.runtime.garbage import settle_garbage_collection
 from interlock.runtime.health import HealthServer, consumer_info
 from interlock.runtime.log import JetStreamLog
 from interlock.runtime.pull import ConsumerLost, Delivery, PullConsumer
@@ -78,15 +78,6 @@ def _listen(connection: Connection, inbox: str, take: Take) -> LogicSubscriber[A
     listener(take)
     listener.consume = take  # type: ignore[method-assign, assignment]
     return listener
-
-
-def settle_garbage_collection() -> None:
-    """Leave what start-up made out of every collection, and collect less often.
-
-    With the interpreter's defaults, looking through it is a sixth of the CPU of a hop.
-    """
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
 
 
 Wire = Callable[[Connection], Awaitable[Handle]]

@@ -13,6 +13,8 @@ from interlock_contracts.base import Model
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    from interlock.audit_sink.verify import Report
+
 app = typer.Typer(help="The audit log: append-only, signed, checkable.", no_args_is_help=True)
 
 
@@ -57,6 +59,8 @@ def verify(
     from interlock.audit_sink.places import open_reader, public_key
     from interlock.audit_sink.verify import verify as verify_store
 
+    if sum(one is not None for one in (export, proof, case)) > 1:
+        raise UserError("--export, --proof and --case are checked one at a time")
     settings = settings_of(state)
     public = public_key(settings.state, key)
     if proof is not None:
@@ -72,24 +76,29 @@ def verify(
         report = verify_store(store.database, public, store.keys, witness=_witness(checkpoint))
     if json_:
         print_json({"ok": report.ok, **report.model_dump(mode="json")})
-    elif report.ok:
-        out.print(
-            f"[green]verified[/]: {report.covered} of {report.events} records under "
-            f"{report.checkpoints} signed checkpoints"
-        )
-        for number, what in (
-            (report.gone, "contents were erased or have expired, by orders that are on record"),
-            (len(report.lost), "events were lost before they could be recorded; so it is recorded"),
-            (report.unopened, "old records can be checked only with their keys"),
-        ):
-            if number:
-                out.print(f"{number} {what}")
-        out.print(f"root {report.root}", style="dim")
     else:
-        for finding in report.findings:
-            out.print(f"{finding.kind}: {finding.message}", style="red", markup=False)
+        _say_report(report)
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _say_report(report: "Report") -> None:
+    for finding in report.findings:
+        out.print(f"{finding.kind}: {finding.message}", style="red", markup=False)
+    if not report.ok:
+        return
+    out.print(
+        f"[green]verified[/]: {report.covered} of {report.events} records under "
+        f"{report.checkpoints} signed checkpoints"
+    )
+    for number, what in (
+        (report.gone, "contents were erased or have expired, by orders that are on record"),
+        (len(report.lost), "events were lost before they could be recorded; so it is recorded"),
+        (report.unopened, "old records can be checked only with their keys"),
+    ):
+        if number:
+            out.print(f"{number} {what}")
+    out.print(f"root {report.root}", style="dim")
 
 
 @app.command()
