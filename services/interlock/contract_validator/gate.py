@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from interlock.bundles.model import Bundle, OutputContract
 from interlock.bundles.overrides import features_of_route, overrides_of
+from interlock.contract_validator.actions import Action, policy_violations, together
 from interlock.contract_validator.binding import bind, token
 from interlock.contract_validator.checks.allowlist import check_tool
 from interlock.contract_validator.checks.arguments import check_arguments, compile_schemas
@@ -29,6 +29,7 @@ from interlock.contract_validator.checks.sources import Sources
 from interlock.contract_validator.checks.structure import check_structure, compile_data
 from interlock.contract_validator.checks.text import pointer
 from interlock.contract_validator.facts import Facts, Fetch, facts_of, missing_facts
+from interlock.contract_validator.outcome import decide
 from interlock.contract_validator.overrides import check_blocked, held
 from interlock.contract_validator.policy import Policies
 from interlock.contract_validator.rules import (
@@ -41,7 +42,7 @@ from interlock.contract_validator.rules import (
 )
 from interlock.runtime.errors import SlowDown
 from interlock_contracts.case import Case
-from interlock_contracts.failures import FailureArea, FailureCode
+from interlock_contracts.failures import FailureCode
 from interlock_contracts.proposal import Proposal, ToolCall
 from interlock_contracts.routing import Route
 from interlock_contracts.tools import ToolSpec
@@ -50,21 +51,11 @@ from interlock_contracts.verdict import (
     Decision,
     Fact,
     PolicyDecision,
-    Provenance,
-    Spend,
     Standing,
     Verdict,
     Violation,
     violation,
 )
-
-_NEVER_REPAIRED = {
-    FailureCode.TOOL_NOT_ALLOWED,
-    FailureCode.ROLE_NOT_ALLOWED,
-    FailureCode.REQUEST_BLOCKED,
-    FailureCode.LIMIT_EXCEEDED,
-}
-"""With all of area safety_policy: a model is not asked to try again to get past these."""
 
 
 class Gate:
@@ -111,7 +102,7 @@ class Gate:
         form = check_form(proposal)
         overrides = overrides_of(self.bundle, case, route)
         violations = form + check_access(case) + check_blocked(overrides)
-        actions: list[_Action] = []
+        actions: list[Action] = []
         facts: tuple[Fact, ...] = ()
         standings: tuple[Standing, ...] = ()
         coverage = None
@@ -143,7 +134,7 @@ class Gate:
             violations += check_support(proposal, texts, contract, case.request.text)
             violations += check_statements(proposal, case, self.bundle)
             coverage = report.coverage
-        decision = _decide(case, route, proposal, violations, actions)
+        decision = decide(case, route, proposal, violations, actions)
         return Verdict(
             decision=decision,
             violations=tuple(violations),
@@ -156,19 +147,17 @@ class Gate:
             citation_coverage=coverage,
         )
 
-    def _first_checks(self, index: int, call: ToolCall, case: Case, route: Route) -> "_Action":
+    def _first_checks(self, index: int, call: ToolCall, case: Case, route: Route) -> Action:
         """What can be said of a call before anything is fetched for it."""
         tool = self.bundle.tools.get(call.tool)
         found = check_tool(index, call, self.bundle.tools, route, case.request.principal)
         found += check_call(index, call, case, self.bundle)
-        action = _Action(index, token(case.step, index), call, tool, found)
+        action = Action(index, token(case.step, index), call, tool, found)
         if tool is not None:
             found += check_arguments(index, call.tool, call.arguments, self.schemas)
         return action
 
-    def _ruled(
-        self, case: Case, actions: Sequence["_Action"], facts: Sequence[Fact]
-    ) -> list[Ruled]:
+    def _ruled(self, case: Case, actions: Sequence[Action], facts: Sequence[Fact]) -> list[Ruled]:
         """The calls that rules apply to, as far as they are sound."""
         found = []
         for action in actions:
@@ -186,7 +175,7 @@ class Gate:
         return found
 
     async def _keep_rules(
-        self, case: Case, actions: Sequence["_Action"], calls: Sequence[Ruled], ask: Ask
+        self, case: Case, actions: Sequence[Action], calls: Sequence[Ruled], ask: Ask
     ) -> tuple[Standing, ...]:
         """Hold the calls against their rules; what was read of the history."""
         if not calls:
@@ -203,7 +192,7 @@ class Gate:
 
     def _judge_action(
         self,
-        action: "_Action",
+        action: Action,
         case: Case,
         route: Route,
         facts: Sequence[Fact],
@@ -226,11 +215,11 @@ class Gate:
         action.violations += missing
         if not missing:
             action.policy = self.decide_policy(case, route, tool, action.call.arguments, known)
-            action.violations += _policy_violations(action.index, action.policy)
+            action.violations += policy_violations(action.index, action.policy)
             self._ask_first(action, tool, known, sources)
 
     def _ask_first(
-        self, action: "_Action", tool: ToolSpec, known: Sequence[Fact], sources: Sources
+        self, action: Action, tool: ToolSpec, known: Sequence[Fact], sources: Sources
     ) -> None:
         """Where there are concerns, the requester confirms: an obligation as any other."""
         arguments, policy = action.call.arguments, action.policy
@@ -261,10 +250,10 @@ class Gate:
             )
             for intent in route.intents_with("tools", tool.name)
         ]
-        return said[0] if len(said) == 1 else _together(said)
+        return said[0] if len(said) == 1 else together(said)
 
     def _verdict_on(
-        self, action: "_Action", case: Case, facts: Sequence[Fact], whole: Decision | None
+        self, action: Action, case: Case, facts: Sequence[Fact], whole: Decision | None
     ) -> ActionVerdict:
         """`whole` overrides: where one action is refused, none of the proposal runs."""
         tool, call = action.tool, action.call
@@ -291,86 +280,3 @@ _MOST_CONCERNS = 16
 """Concerns of one call that are told; one is enough to ask."""
 
 _NO_DIGEST = "sha256:" + "0" * 64
-
-
-@dataclass(slots=True)
-class _Action:
-    """One call while it is judged."""
-
-    index: int
-    token: str
-    call: ToolCall
-    tool: ToolSpec | None
-    violations: list[Violation]
-    provenance: tuple[Provenance, ...] = ()
-    policy: PolicyDecision | None = None
-    concerns: tuple[Violation, ...] = ()
-    spends: tuple[Spend, ...] = ()
-
-    @property
-    def decision(self) -> Decision:
-        """What the obligations of the permits make of a call without violations."""
-        duties = self.policy.obligations if self.policy else ()
-        if any(duty == "two_person" or duty.startswith("review:") for duty in duties):
-            return Decision.REVIEW
-        return Decision.CONFIRM if "confirm" in duties else Decision.APPROVE
-
-
-def _together(said: Sequence[PolicyDecision]) -> PolicyDecision:
-    """What holds of a call that is made for several intents: the first denial, or all duties."""
-    denied = next((one for one in said if not one.allowed), None)
-    if denied is not None:
-        return denied
-    return PolicyDecision(
-        allowed=True,
-        policies=tuple(sorted({name for one in said for name in one.policies})),
-        obligations=tuple(sorted({duty for one in said for duty in one.obligations})),
-    )
-
-
-def _policy_violations(index: int, policy: PolicyDecision) -> list[Violation]:
-    path = pointer("calls", index)
-    if policy.errors:
-        message = f"the policies cannot be evaluated: {policy.errors[0]}"
-        return [violation(FailureCode.POLICY_ERROR, path, message)]
-    if not policy.allowed:
-        named = ", ".join(policy.policies)
-        message = f"forbidden by {named}" if named else "no policy permits it"
-        return [violation(FailureCode.POLICY_FORBIDS, path, message)]
-    classes = {duty for duty in policy.obligations if duty.startswith("review:")}
-    if len(classes) > 1:
-        message = f"two review classes at once: {', '.join(sorted(classes))}"
-        return [violation(FailureCode.POLICY_ERROR, path, message)]
-    return []
-
-
-def repairs_left(case: Case, route: Route) -> int:
-    """How many more times this request may go back to the generator."""
-    done = sum(step.verdict.decision is Decision.REPAIR for step in case.steps)
-    return max(0, route.budget.max_repairs - done)
-
-
-def repairable(violations: Sequence[Violation]) -> bool:
-    """Whether the generator may be asked to try again."""
-    return not any(
-        one.area is FailureArea.SAFETY_POLICY or one.code in _NEVER_REPAIRED for one in violations
-    )
-
-
-def _decide(
-    case: Case,
-    route: Route,
-    proposal: Proposal,
-    violations: Sequence[Violation],
-    actions: Sequence[_Action],
-) -> Decision:
-    if violations:
-        again = repairable(violations) and repairs_left(case, route) > 0
-        return Decision.REPAIR if again else Decision.REFUSE
-    if proposal.abstained:
-        return Decision.REFUSE
-    if not actions:
-        return Decision.ANSWER
-    found = {action.decision for action in actions}
-    order = (Decision.REVIEW, Decision.CONFIRM, Decision.APPROVE)
-    return next(decision for decision in order if decision in found)

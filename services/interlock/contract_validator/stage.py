@@ -21,8 +21,9 @@ from interlock.contract_validator.binding import (
     with_signatures,
 )
 from interlock.contract_validator.facts import Fetch
-from interlock.contract_validator.gate import Gate, repairable
+from interlock.contract_validator.gate import Gate
 from interlock.contract_validator.ledger import LedgerLog
+from interlock.contract_validator.outcome import repairable
 from interlock.contract_validator.people import Reviews, decide_person, expire
 from interlock.contract_validator.personal import (
     concealed,
