@@ -81,6 +81,10 @@ async def main(arguments: argparse.Namespace) -> None:
         from bench.gate import run_gate
 
         await run_gate(_data(arguments), arguments.only, console)
+    if "schemas" in wanted:
+        from bench.schemas import schemas_table
+
+        schemas_table(_data(arguments), console)
     if "retrieval" in wanted:
         from bench.retrieval import SIZES, run_retrieval
 
@@ -106,7 +110,7 @@ def _data(arguments: argparse.Namespace) -> Path:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description="The benchmarks.")
     own = ("runtime", "pipeline", "audit", "ingest", "replay", "verdicts")  # these need no data
-    names = (*own, "gate", "retrieval", "routing", "pii")
+    names = (*own, "gate", "schemas", "retrieval", "routing", "pii")
     parser.add_argument(
         "tables", nargs="*", metavar="TABLE", choices=[*names, []], help=", ".join(names)
     )

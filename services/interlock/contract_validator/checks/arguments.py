@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema_rs
 
 from interlock.bundles.model import Bundle
+from interlock.contract_validator.checks.closing import closed
 from interlock.contract_validator.checks.text import MOST_VALUES, leaves, pointer, shown
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.verdict import Violation, violation
@@ -26,7 +27,7 @@ def compile_schemas(bundle: Bundle) -> Schemas:
 def compile_schema(schema: Mapping[str, Any]) -> jsonschema_rs.Draft202012Validator:
     """The validator of an object, closed to undeclared members; `ValueError` for no schema."""
     return jsonschema_rs.Draft202012Validator(
-        _closed(schema), validate_formats=True, mask="the value", offline=True
+        closed(schema), validate_formats=True, mask="the value", offline=True
     )
 
 
@@ -37,34 +38,6 @@ def schema_errors(
     if not schema.is_valid(value):
         for error in islice(schema.iter_errors(value), _MOST):
             yield error.instance_path, shown(error.message, 300)
-
-
-def _closed(schema: Any, *, outermost: bool = True) -> Any:
-    """The schema with undeclared members refused: nobody has said what they may be.
-
-    A nested object may declare itself a map (`additionalProperties`); the arguments may not.
-    """
-    if not isinstance(schema, dict):
-        return schema
-    closed = dict(schema)
-    for key in ("properties", "patternProperties", "$defs"):
-        if key in schema:
-            closed[key] = {
-                name: _closed(part, outermost=False) for name, part in schema[key].items()
-            }
-    for key in ("anyOf", "oneOf", "prefixItems"):
-        if key in schema:
-            closed[key] = [_closed(part, outermost=False) for part in schema[key]]
-    if "items" in schema:
-        closed["items"] = _closed(schema["items"], outermost=False)
-    if outermost:
-        closed["type"] = "object"
-        closed.pop("additionalProperties", None)
-    if outermost or "properties" in schema:
-        # Unlike additionalProperties, this one sees through $ref and allOf.
-        composed = "$ref" in schema or "allOf" in schema
-        closed.setdefault("unevaluatedProperties" if composed else "additionalProperties", False)
-    return closed
 
 
 def fits(schemas: Schemas, tool: str, arguments: Mapping[str, Any]) -> bool:
