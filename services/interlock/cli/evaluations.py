@@ -16,28 +16,32 @@ from interlock_contracts.subjects import Subject
 from interlock_contracts.table import STAGES, Actor
 
 if TYPE_CHECKING:
-    from interlock.cli.operator import Desk
     from interlock.contract_validator.facts import Fetch
     from interlock.replay.log import MemoryLog
+    from interlock.runtime.broker.connect import BrokerClient
+    from interlock.runtime.bundles.store import BundleStore
     from interlock.runtime.decision import Decider
+    from interlock.runtime.log import JetStreamLog
     from interlock.runtime.settings import Settings
 
 
-async def of_bundle(at: "Desk", digest: str) -> list[tuple[Event, Evaluation]]:
+async def of_bundle(log: "JetStreamLog", digest: str) -> list[tuple[Event, Evaluation]]:
     """Every evaluation of a bundle that is on record, oldest first."""
-    pattern = f"{at.log.cell}.evaluated.{NO_TENANT}.{digest.removeprefix('sha256:')}.*"
-    events = [message.event() async for message in at.log.matching(pattern)]
+    pattern = f"{log.cell}.evaluated.{NO_TENANT}.{digest.removeprefix('sha256:')}.*"
+    events = [message.event() async for message in log.matching(pattern)]
     return [(one, one.data) for one in events if isinstance(one.data, Evaluation)]
 
 
-async def required(at: "Desk", digest: str, gold: Sequence[Path]) -> list[str]:
+async def required(
+    log: "JetStreamLog", store: "BundleStore", digest: str, gold: Sequence[Path]
+) -> list[str]:
     """The ids of the evaluations that let a bundle be activated.
 
     Raises:
         UserError: one that the bundle's own gates, or the operator, ask for is missing, or the
             last one of its gold set has not passed.
     """
-    bundle = await at.store.get(digest)
+    bundle = await store.get(digest)
     wanted = {gate.gold: (gate.name, gate.pass_rate) for gate in bundle.gates.evals}
     for path in gold:
         try:
@@ -47,7 +51,7 @@ async def required(at: "Desk", digest: str, gold: Sequence[Path]) -> list[str]:
         wanted.setdefault(digest_bytes(data), (path.name, 1.0))
     if not wanted:
         return []
-    standing = {found.gold: (event, found) for event, found in await of_bundle(at, digest)}
+    standing = {found.gold: (event, found) for event, found in await of_bundle(log, digest)}
     ids = []
     for set_, (name, rate) in wanted.items():
         if set_ not in standing:
@@ -65,17 +69,17 @@ async def required(at: "Desk", digest: str, gold: Sequence[Path]) -> list[str]:
     return ids
 
 
-async def write(at: "Desk", evaluation: Evaluation) -> None:
+async def write(client: "BrokerClient", log: "JetStreamLog", evaluation: Evaluation) -> None:
     """Record an evaluation; raises `UserError` if the broker refuses."""
     from interlock.runtime.bundles.pointer import record
     from interlock.runtime.commit import Committer
 
     token = evaluation.bundle.removeprefix("sha256:")
-    number = 1 + len(await of_bundle(at, evaluation.bundle))
-    subject = Subject(at.log.cell, "evaluated", NO_TENANT, token, str(number))
-    committer = Committer(at.client)
+    number = 1 + len(await of_bundle(log, evaluation.bundle))
+    subject = Subject(log.cell, "evaluated", NO_TENANT, token, str(number))
+    committer = Committer(client)
     try:
-        if not await record(at.log, committer, subject, evaluation, evaluation.by):
+        if not await record(log, committer, subject, evaluation, evaluation.by):
             raise UserError("another evaluation of this bundle was recorded just now; try again")
     finally:
         await committer.close()

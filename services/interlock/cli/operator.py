@@ -58,7 +58,7 @@ class Desk:
         `gold` are further gold sets that it must have passed; `how` as `Rollout.make`. Raises
         `UserError`.
         """
-        rests_on = await required(self, digest, gold)
+        rests_on = await required(self.log, self.store, digest, gold)
         return await self.rollout.make(change, by=by, reason=reason, evaluations=rests_on, **how)
 
     async def pushed(self) -> list[Pushed]:

@@ -81,7 +81,7 @@ async def _run(settings: "Settings", gold: Path, json_: bool, record: bool) -> "
     )
     if record:
         async with desk(settings) as at:
-            await write(at, evaluation)
+            await write(at.client, at.log, evaluation)
     return evaluation
 
 
