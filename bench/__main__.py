@@ -86,10 +86,12 @@ async def main(arguments: argparse.Namespace) -> None:
 
         schemas_table(_data(arguments), console)
     if "retrieval" in wanted:
-        from bench.retrieval import SIZES, run_retrieval
+        from bench.retrieval import SIZES, run_given, run_retrieval
 
-        sizes = arguments.size or SIZES
-        await run_retrieval(_data(arguments), console, sizes)
+        if arguments.collection:
+            await run_given(arguments.collection, console)
+        else:
+            await run_retrieval(_data(arguments), console, arguments.size or SIZES)
     if "routing" in wanted:
         from bench.routing import run_routing
 
@@ -116,6 +118,13 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--data", type=Path, help="folder of the public data sets")
     parser.add_argument("--only", action="append", default=[], help="one data set of the gate's")
+    parser.add_argument(
+        "--collection",
+        action="append",
+        type=Path,
+        default=[],
+        help="a folder in BEIR's format: the quality on it, and nothing else (retrieval)",
+    )
     parser.add_argument(
         "--size", action="append", type=int, default=[], help="only so many passages (retrieval)"
     )

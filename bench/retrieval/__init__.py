@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,3 +25,11 @@ async def run_retrieval(data: Path, console: Console, sizes: Sequence[int] = SIZ
         await quality_tables(data, console)
     await throughput_table(data, console, sizes[0])
     await speed_tables(data, console, sizes)
+
+
+async def run_given(folders: Sequence[Path], console: Console) -> None:
+    """Print the quality on collections of one's own, each a folder (see `given`)."""
+    from bench.retrieval.given import given
+    from bench.retrieval.quality import documents_table
+
+    await documents_table({one.name: partial(given, one) for one in folders}, console)

@@ -6,14 +6,14 @@ ranking may know which one it is working on.
 
 import random
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.retrieval.datasets import corpora, document, lines
+from bench.retrieval.datasets import Relevant, corpora, document, lines
 from interlock.retriever.documents import Document, cut
 from interlock.retriever.keywords import terms
 
@@ -31,10 +31,14 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Documents, and queries with the ids of the documents that are relevant."""
+    """Documents, and queries with the ids of the documents that are relevant, or their grades.
+
+    `own` names the document that is a query itself, by the query's text: never one of its results.
+    """
 
     documents: list[Document]
-    queries: list[tuple[str, frozenset[str]]]
+    queries: Sequence[tuple[str, Relevant]]
+    own: Mapping[str, str] = field(default_factory=dict)
 
 
 def bank(data: Path) -> Judged:

@@ -3,7 +3,7 @@
 import json
 import random
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from math import log2
 from pathlib import Path
@@ -16,6 +16,9 @@ from interlock_contracts.retrieval import Trust
 TENANTS = ("acme", "globex")
 SOURCE = "help"
 STAFF = "staff"
+Relevant = Set[str] | Mapping[str, int]
+"""The documents that answer a query; with grades above zero where somebody gave them."""
+
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -114,12 +117,20 @@ def sentences_of(data: Path) -> list[str]:
     return [part for part in found if 40 <= len(part) <= 300]
 
 
-def ndcg(ranked: Sequence[str], relevant: Collection[str], at: int = 10) -> float:
-    """Normalised discounted cumulative gain, binary relevance (Järvelin and Kekäläinen 2002)."""
-    gain = sum(1 / log2(rank + 2) for rank, name in enumerate(ranked[:at]) if name in relevant)
-    return gain / sum(1 / log2(rank + 2) for rank in range(min(at, len(relevant))))
+def ndcg(ranked: Sequence[str], relevant: Relevant, at: int = 10) -> float:
+    """Normalised discounted cumulative gain (Järvelin and Kekäläinen 2002), gains as graded.
+
+    As trec_eval and BEIR count it; without grades every relevant document is worth one.
+    """
+    grades = relevant if isinstance(relevant, Mapping) else dict.fromkeys(relevant, 1)
+    best = sorted(grades.values(), reverse=True)[:at]
+    return _gain([grades.get(name, 0) for name in ranked[:at]]) / _gain(best)
 
 
-def recall(ranked: Sequence[str], relevant: Collection[str], at: int = 100) -> float:
+def _gain(grades: Sequence[int]) -> float:
+    return sum(grade / log2(rank + 2) for rank, grade in enumerate(grades))
+
+
+def recall(ranked: Sequence[str], relevant: Relevant, at: int = 100) -> float:
     """The share of what is relevant that is among the first `at`."""
     return len(set(ranked[:at]) & set(relevant)) / len(relevant)

@@ -3,8 +3,9 @@
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -49,17 +50,26 @@ LEGS = {"BM25": "keyword", "dense": "dense", "fused": "fused"}
 
 async def quality_tables(data: Path, console: Console) -> None:
     """nDCG@10 of documents in every collection; recall and precision of excerpts."""
+    await documents_table(
+        {name: partial(make, data) for name, make in COLLECTIONS.items()}, console
+    )
+    await _chunking(data, console)
+
+
+async def documents_table(
+    collections: Mapping[str, Callable[[], Judged]], console: Console
+) -> None:
+    """nDCG@10 of each leg, both fused, and all steps; recall@100 of the last."""
     table = Table("collection", title="Documents found: nDCG@10", title_justify="left", box=None)
     for column in ("queries", "tantivy", *LEGS, "Interlock", "recall@100"):
         table.add_column(column, justify="right")
-    for name, make in COLLECTIONS.items():
-        judged = make(data)
+    for name, make in collections.items():
+        judged = make()
         passages = passages_of(judged.documents)
         found = await _ours(passages, judged)
         others = [f"{mean(each):.3f}" for each in (_tantivy(passages, judged), *found.values())]
         table.add_row(name, str(len(judged.queries)), *others)
     console.print(table)
-    await _chunking(data, console)
 
 
 def _figures(pairs: Sequence[tuple[float, float]]) -> tuple[str, str]:
@@ -74,9 +84,10 @@ async def _ours(passages: Sequence[Passage], judged: Judged) -> dict[str, list[f
         for query, relevant in judged.queries:
             result = await ask(searcher, query)
             by_step = {ranking.step: ranking for ranking in result.rankings}
+            own = judged.own.get(query)
             for what, step in LEGS.items():
-                figures[what].append(ndcg(documents_in(by_step[step]), relevant))
-            names = documents_in(result.rankings[-1])
+                figures[what].append(ndcg(documents_in(by_step[step], own), relevant))
+            names = documents_in(result.rankings[-1], own)
             figures["Interlock"].append(ndcg(names, relevant))
             figures["recall@100"].append(recall(names, relevant))
     return dict(figures)
@@ -101,7 +112,8 @@ def _tantivy(passages: Sequence[Passage], judged: Judged) -> list[float]:
     for query, relevant in judged.queries:
         hits = searcher.search(index.parse_query(plain(query), ["text"]), CANDIDATES).hits
         names = (searcher.doc(place)["document"][0] for _, place in hits)
-        figures.append(ndcg(list(dict.fromkeys(names)), relevant))
+        kept = [name for name in dict.fromkeys(names) if name != judged.own.get(query)]
+        figures.append(ndcg(kept, relevant))
     return figures
 
 
@@ -118,9 +130,10 @@ async def ask(searcher: Searcher, query: str, *, limit: int = 10) -> SearchResul
     )
 
 
-def documents_in(ranking: Ranking) -> list[str]:
+def documents_in(ranking: Ranking, without: str | None = None) -> list[str]:
     """The documents of a ranking of passages, each where its best passage stands."""
-    return list(dict.fromkeys(hit.chunk_id.rpartition("#")[0] for hit in ranking.hits))
+    names = dict.fromkeys(hit.chunk_id.rpartition("#")[0] for hit in ranking.hits)
+    return [name for name in names if name != without]
 
 
 def headings(name: str, text: str) -> list[Passage]:

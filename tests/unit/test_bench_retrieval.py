@@ -1,0 +1,55 @@
+"""What the retrieval bench counts, on collections small enough to count by hand."""
+
+import json
+from collections.abc import Iterable, Mapping
+from math import log2
+from pathlib import Path
+
+import pytest
+
+from bench.retrieval.datasets import ndcg, recall
+from bench.retrieval.given import given
+
+
+def write(path: Path, records: Iterable[Mapping[str, object]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(one) + "\n" for one in records), encoding="utf-8")
+
+
+def test_gains_are_as_graded() -> None:
+    graded = {"a": 1, "b": 2}
+    assert ndcg(["b", "a"], graded) == 1
+    assert ndcg(["a", "x", "b"], graded) == pytest.approx((1 + 2 / 2) / (2 + 1 / log2(3)))
+    assert ndcg(["x", "a"], frozenset("ab")) == pytest.approx((1 / log2(3)) / (1 + 1 / log2(3)))
+    assert recall(["a", "x"], graded, at=1) == 0.5
+
+
+def test_a_folder_in_beirs_format_is_read(tmp_path: Path) -> None:
+    write(
+        tmp_path / "corpus.jsonl",
+        [{"_id": "d1", "title": "One", "text": "first"}, {"_id": "d2", "title": "", "text": "two"}],
+    )
+    write(tmp_path / "queries.jsonl", [{"_id": "q1", "text": "one?"}, {"_id": "d2", "text": "two"}])
+    qrels = tmp_path / "qrels" / "test.tsv"
+    qrels.parent.mkdir()
+    qrels.write_text("query-id\tcorpus-id\tscore\nq1\td1\t2\nq1\td2\t0\nd2\td1\t1\n")
+
+    judged = given(tmp_path)
+
+    assert [(one.document_id, one.title, one.text) for one in judged.documents] == [
+        ("d1", "One", "first"),
+        ("d2", "", "two"),
+    ]
+    assert judged.queries == [("one?", {"d1": 2}), ("two", {"d1": 1})]
+    assert judged.own == {"two": "d2"}
+
+
+def test_a_folder_like_the_banks_is_read(tmp_path: Path) -> None:
+    write(tmp_path / "documents.jsonl", [{"id": "d1", "title": "One", "content": "first"}])
+    write(tmp_path / "queries.jsonl", [{"id": "q1", "query": "one?", "relevant": ["d1"]}])
+    assert given(tmp_path).queries == [("one?", {"d1": 1})]
+
+
+def test_any_other_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="neither corpus.jsonl"):
+        given(tmp_path)
