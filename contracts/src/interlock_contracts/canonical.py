@@ -39,48 +39,48 @@ def _number(value: float) -> str:
 
 
 def _write(value: Any, parts: list[str]) -> None:
-    if value is None:
+    """The parts of `value` as canonical JSON; what occurs most is looked for first."""
+    if isinstance(value, str):
+        parts.append(encode_basestring(value))
+    elif isinstance(value, dict):
+        before = "{"
+        for key in _in_order(value):
+            parts.append(f"{before}{encode_basestring(key)}:")
+            _write(value[key], parts)
+            before = ","
+        parts.append("}" if value else "{}")
+    elif value is None:
         parts.append("null")
     elif value is True:
         parts.append("true")
     elif value is False:
         parts.append("false")
-    elif isinstance(value, str):
-        parts.append(encode_basestring(value))
     elif isinstance(value, int):
         if abs(value) > MAX_SAFE_INTEGER:
             raise ValueError("an integer beyond 2^53-1 is not exact as a JSON number (RFC 8785)")
         parts.append(int.__repr__(value))
+    elif isinstance(value, (list, tuple)):
+        before = "["
+        for item in value:
+            parts.append(before)
+            _write(item, parts)
+            before = ","
+        parts.append("]" if value else "[]")
     elif isinstance(value, float):
         parts.append(_number(value))
-    elif isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise TypeError("the names in a JSON object are strings")
-        parts.append("{")
-        for position, key in enumerate(_in_order(value)):
-            parts.append("," if position else "")
-            parts.append(encode_basestring(key))
-            parts.append(":")
-            _write(value[key], parts)
-        parts.append("}")
-    elif isinstance(value, list | tuple):
-        parts.append("[")
-        for position, item in enumerate(value):
-            parts.append("," if position else "")
-            _write(item, parts)
-        parts.append("]")
     elif isinstance(value, BaseModel):
         _write(value.model_dump(mode="json"), parts)
     else:
         raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _in_order(keys: Iterable[str]) -> list[str]:
+def _in_order(names: Iterable[str]) -> list[str]:
     """By UTF-16 code unit, which is the order of code points up to U+FFFF."""
-    found = list(keys)
-    if all(map(str.isascii, found)):  # most names are, and this is a third of the time
-        return sorted(found)
-    return sorted(found, key=lambda key: key.encode("utf-16-be"))
+    try:
+        only_ascii = "".join(names).isascii()  # almost always, and quickly told
+    except TypeError:
+        raise TypeError("the names in a JSON object are strings") from None
+    return sorted(names) if only_ascii else sorted(names, key=lambda one: one.encode("utf-16-be"))
 
 
 def canonical_json(value: Any) -> bytes:

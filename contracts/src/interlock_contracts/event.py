@@ -2,13 +2,14 @@
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from interlock_contracts.base import DIGEST, Model, Time
+from interlock_contracts.base import DIGEST, MAX_REQUEST_BYTES, Model, Time
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.ids import event_id
@@ -20,6 +21,10 @@ from interlock_contracts.upcast import up_to_date
 __all__ = ["Event", "InvalidEvent", "parse_data", "subject_id"]
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(Time)
+_DATA = re.compile(rb'[{,]\s*"data"\s*:')
+_CUT_BYTES = MAX_REQUEST_BYTES // 5
+"""Lines up to this length are cut apart. In the compact form that limits count, numbers such as
+1e15 become longer, but none five times as long."""
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
 
@@ -102,6 +107,10 @@ class Event:
     @classmethod
     def from_cloudevent(cls, line: str | bytes) -> Self:
         """Read one JSON line of `to_cloudevent`; raises `InvalidEvent` as `decode` does."""
+        cut = _cut(line) if isinstance(line, bytes) and len(line) <= _CUT_BYTES else None
+        if cut is not None:
+            with suppress(InvalidEvent):  # read as a whole, below, it gets its reason
+                return cls._from_attributes(*cut)
         try:
             attributes = json.loads(line)
         except (ValueError, RecursionError) as error:
@@ -112,15 +121,20 @@ class Event:
                 FailureCode.EVENT_INVALID, "not a CloudEvent: an object with a subject is needed"
             )
         data = attributes.pop("data", None)
+        # As compact as the wire form, so that the same limit of bytes holds. Lone surrogates
+        # pass here and are refused as malformed JSON by the reader of the data.
+        body = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        return cls._from_attributes(attributes, body.encode(errors="surrogatepass"))
+
+    @classmethod
+    def _from_attributes(cls, attributes: dict[str, Any], body: bytes) -> Self:
+        """The event with these CloudEvents attributes, a subject among them, and this data."""
         if not all(isinstance(value, str) for value in attributes.values()):
             raise InvalidEvent(FailureCode.EVENT_INVALID, "a CloudEvents attribute is no string")
         headers = {f"ce-{name}": value for name, value in attributes.items()}
         if "traceparent" in attributes:
             headers["traceparent"] = attributes["traceparent"]
-        # As compact as the wire form, so that the same limit of bytes holds. Lone surrogates
-        # pass here and are refused as malformed JSON by the reader of the data.
-        body = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-        event = cls.decode(attributes["subject"], headers, body.encode(errors="surrogatepass"))
+        event = cls.decode(attributes["subject"], headers, body)
         logged_at, sequence = attributes.get("loggedat"), attributes.get("sequence")
         if sequence is not None and not re.fullmatch("[0-9]{1,20}", sequence):
             raise InvalidEvent(FailureCode.EVENT_INVALID, "sequence is no number")
@@ -183,6 +197,24 @@ class Event:
             logged_at=logged_at,
             sequence=sequence,
         )
+
+
+def _cut(line: bytes) -> tuple[dict[str, Any], bytes] | None:
+    """The attributes and the data of a line that ends with its data, as lines do; else None.
+
+    Read are only the attributes. That what is cut off behind them is one JSON value, and the rest
+    of the line, its reader finds out.
+    """
+    found, rest = _DATA.search(line), line.rstrip(b" \t\r\n")
+    if found is None or not rest.endswith(b"}"):
+        return None
+    try:
+        # Only of an object's own last member does this make an object again.
+        attributes = json.loads(line[: found.end()] + b"null}")
+    except (ValueError, RecursionError):
+        return None
+    del attributes["data"]
+    return (attributes, rest[found.end() : -1]) if "subject" in attributes else None
 
 
 def subject_id(subject: Subject) -> str:

@@ -1,10 +1,8 @@
 """What a model wants: never an authority."""
 
-from collections.abc import Sized
-
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Digest, JsonObject, Model, Token
+from interlock_contracts.base import CleanText, Digest, JsonObject, Model, Token, is_empty, is_none
 
 
 class Citation(Model):
@@ -30,15 +28,6 @@ class ToolCall(Model):
 
     tool: CleanText
     arguments: JsonObject
-
-
-def _is_none(value: object) -> bool:
-    """Left out where absent: events written before the field was known keep their bytes."""
-    return value is None
-
-
-def _is_empty(value: Sized) -> bool:
-    return not value
 
 
 class Packing(Model):
@@ -73,12 +62,12 @@ class ModelRecord(Model):
     output_tokens: int | None = Field(default=None, ge=0)
     passed_over: tuple[CleanText, ...] = ()
     """Candidates of the route that were tried or skipped before this one, each with why."""
-    task: Token | None = Field(default=None, exclude_if=_is_none)
+    task: Token | None = Field(default=None, exclude_if=is_none)
     """What it was asked for: answer, act, plan, repair or conclude."""
-    cost_micros: int | None = Field(default=None, ge=0, exclude_if=_is_none)
-    elapsed_ms: int | None = Field(default=None, ge=0, exclude_if=_is_none)
-    packing: Packing | None = Field(default=None, exclude_if=_is_none)
-    recording: Digest | None = Field(default=None, exclude_if=_is_none)
+    cost_micros: int | None = Field(default=None, ge=0, exclude_if=is_none)
+    elapsed_ms: int | None = Field(default=None, ge=0, exclude_if=is_none)
+    packing: Packing | None = Field(default=None, exclude_if=is_none)
+    recording: Digest | None = Field(default=None, exclude_if=is_none)
 
 
 class Proposal(Model):
@@ -92,8 +81,8 @@ class Proposal(Model):
 
     statements: tuple[Statement, ...] = ()
     calls: tuple[ToolCall, ...] = Field(default=(), max_length=16)
-    plan: tuple[ToolCall, ...] = Field(default=(), max_length=16, exclude_if=_is_empty)
-    data: JsonObject | None = Field(default=None, exclude_if=_is_none)
+    plan: tuple[ToolCall, ...] = Field(default=(), max_length=16, exclude_if=is_empty)
+    data: JsonObject | None = Field(default=None, exclude_if=is_none)
     abstained: bool = False
     malformed: CleanText | None = None
     model: ModelRecord

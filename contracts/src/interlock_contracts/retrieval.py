@@ -4,7 +4,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Digest, Model, Name, Score, Token
+from interlock_contracts.base import CleanText, Digest, Model, Name, Score, Token, is_empty
 from interlock_contracts.signals import Signal
 
 
@@ -69,10 +69,6 @@ class RetrievalOutcome(StrEnum):
     NOT_NEEDED = "not_needed"
 
 
-def _is_empty(value: object) -> bool:
-    return not value
-
-
 class RetrievalRecord(Model):
     """Everything needed to see, and to repeat, how the context came about.
 
@@ -88,7 +84,7 @@ class RetrievalRecord(Model):
     rankings: tuple[Ranking, ...]
     dropped: tuple[Dropped, ...] = ()
     # Left out where absent, as in all records made before it was known.
-    timings: dict[Token, Score] = Field(default={}, exclude_if=_is_empty)
+    timings: dict[Token, Score] = Field(default={}, exclude_if=is_empty)
 
 
 class Context(Model):
@@ -97,7 +93,7 @@ class Context(Model):
     outcome: RetrievalOutcome
     chunks: tuple[Chunk, ...] = ()
     record: RetrievalRecord | None = None
-    signals: tuple[Signal, ...] = Field(default=(), exclude_if=_is_empty)
+    signals: tuple[Signal, ...] = Field(default=(), exclude_if=is_empty)
 
     def chunk(self, handle: str) -> Chunk | None:
         """The chunk with this handle, or None."""

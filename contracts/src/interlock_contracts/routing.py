@@ -1,12 +1,11 @@
 """What the intent-router decides."""
 
-from collections.abc import Sized
 from enum import StrEnum
 from typing import Literal
 
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Model, Score, Token
+from interlock_contracts.base import CleanText, Model, Score, Token, is_empty, is_none
 from interlock_contracts.signals import Signal
 
 
@@ -31,15 +30,6 @@ class Reason(Model):
     score: Score | None = None
 
 
-def _is_none(value: object) -> bool:
-    """Left out where absent: what was written before the field was known keeps its bytes."""
-    return value is None
-
-
-def _is_empty(value: Sized) -> bool:
-    return not value
-
-
 class Thresholds(Model):
     """How sure the router had to be, by the bundle; each in 0..1."""
 
@@ -58,8 +48,8 @@ class Budget(Model):
     deadline_ms: int = Field(default=30_000, gt=0)
     max_turns: int = Field(default=4, ge=1, le=32)
     max_repairs: int = Field(default=2, ge=0, le=8)
-    max_tokens: int | None = Field(default=None, gt=0, exclude_if=_is_none)
-    max_cost_micros: int | None = Field(default=None, ge=0, exclude_if=_is_none)
+    max_tokens: int | None = Field(default=None, gt=0, exclude_if=is_none)
+    max_cost_micros: int | None = Field(default=None, ge=0, exclude_if=is_none)
 
 
 class Part(Model):
@@ -101,16 +91,16 @@ class Route(Model):
     tools: tuple[Token, ...]
     output: Token
     model_route: Token
-    plans: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
-    data_class: Token | None = Field(default=None, exclude_if=_is_none)
+    plans: tuple[Token, ...] = Field(default=(), exclude_if=is_empty)
+    data_class: Token | None = Field(default=None, exclude_if=is_none)
     review_class: Token | None = None
     budget: Budget = Budget()
     why: tuple[Reason, ...] = ()
-    overrides: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
-    signals: tuple[Signal, ...] = Field(default=(), exclude_if=_is_empty)
-    parts: tuple[Part, ...] = Field(default=(), exclude_if=_is_empty)
-    similarity: Score | None = Field(default=None, exclude_if=_is_none)
-    thresholds: Thresholds | None = Field(default=None, exclude_if=_is_none)
+    overrides: tuple[Token, ...] = Field(default=(), exclude_if=is_empty)
+    signals: tuple[Signal, ...] = Field(default=(), exclude_if=is_empty)
+    parts: tuple[Part, ...] = Field(default=(), exclude_if=is_empty)
+    similarity: Score | None = Field(default=None, exclude_if=is_none)
+    thresholds: Thresholds | None = Field(default=None, exclude_if=is_none)
 
     def intents_with(self, field: Literal["sources", "tools"], name: str) -> tuple[str, ...]:
         """The intents that a source or tool is there for."""

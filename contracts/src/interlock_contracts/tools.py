@@ -10,12 +10,12 @@ decides at run time is that data, never this code.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from interlock_contracts.base import CleanText, JsonObject, Model, Token
+from interlock_contracts.base import CleanText, JsonObject, Model, Token, is_empty, is_none
 from interlock_contracts.routing import Risk
 from interlock_contracts.rules import Limit, Prerequisite
 from interlock_contracts.verdict import Origin
@@ -30,15 +30,6 @@ a in two to six equal parts."""
 SAFE_ORIGINS = (Origin.CONSTANT, Origin.FACT, Origin.USER, Origin.RESULT, Origin.TRUSTED)
 """Where a value may come from unless the contract says otherwise: anywhere but untrusted
 content and the model's own invention."""
-
-
-def _is_empty(value: Sized) -> bool:
-    """Left out where empty: a bundle that was built before the field was known keeps its digest."""
-    return not value
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class ToolArguments(BaseModel):
@@ -86,13 +77,13 @@ class ToolSpec(Model):
     roles: tuple[Token, ...] = ()
     scopes: tuple[Token, ...] = ()
     accepts: dict[str, tuple[Origin, ...]] = {}
-    confirms: dict[str, tuple[Origin, ...]] = Field(default={}, exclude_if=_is_empty)
-    derives: dict[str, tuple[Derivation, ...]] = Field(default={}, exclude_if=_is_empty)
-    asked_by: tuple[CleanText, ...] = Field(default=(), exclude_if=_is_empty)
-    records: tuple[CleanText, ...] | None = Field(default=None, exclude_if=_is_none)
+    confirms: dict[str, tuple[Origin, ...]] = Field(default={}, exclude_if=is_empty)
+    derives: dict[str, tuple[Derivation, ...]] = Field(default={}, exclude_if=is_empty)
+    asked_by: tuple[CleanText, ...] = Field(default=(), exclude_if=is_empty)
+    records: tuple[CleanText, ...] | None = Field(default=None, exclude_if=is_none)
     facts: tuple[FactSpec, ...] = ()
-    limits: tuple[Limit, ...] = Field(default=(), exclude_if=_is_empty)
-    after: tuple[Prerequisite, ...] = Field(default=(), exclude_if=_is_empty)
+    limits: tuple[Limit, ...] = Field(default=(), exclude_if=is_empty)
+    after: tuple[Prerequisite, ...] = Field(default=(), exclude_if=is_empty)
     summary: CleanText = ""
     timeout_ms: int = Field(default=10_000, gt=0)
 

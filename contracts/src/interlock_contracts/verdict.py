@@ -5,13 +5,18 @@ from typing import Literal
 
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Digest, Json, JsonObject, Model, Name, Score, Token
+from interlock_contracts.base import (
+    CleanText,
+    Digest,
+    Json,
+    JsonObject,
+    Model,
+    Name,
+    Score,
+    Token,
+    is_empty,
+)
 from interlock_contracts.failures import AREA_OF, Failure, FailureCode
-
-
-def _is_empty(value: tuple[object, ...]) -> bool:
-    """Left out where empty: events written before the field was known keep their bytes."""
-    return not value
 
 
 class Decision(StrEnum):
@@ -88,7 +93,7 @@ class PolicyDecision(Model):
     policies: tuple[Name, ...] = ()
     obligations: tuple[CleanText, ...] = ()
     errors: tuple[CleanText, ...] = ()
-    overrides: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
+    overrides: tuple[Token, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class Standing(Model):
@@ -129,8 +134,8 @@ class ActionVerdict(Model):
     digest: Digest
     provenance: tuple[Provenance, ...] = ()
     policy: PolicyDecision | None = None
-    concerns: tuple[Violation, ...] = Field(default=(), exclude_if=_is_empty)
-    spends: tuple[Spend, ...] = Field(default=(), exclude_if=_is_empty)
+    concerns: tuple[Violation, ...] = Field(default=(), exclude_if=is_empty)
+    spends: tuple[Spend, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class Verdict(Model):
@@ -144,5 +149,5 @@ class Verdict(Model):
     violations: tuple[Violation, ...] = ()
     actions: tuple[ActionVerdict, ...] = ()
     facts: tuple[Fact, ...] = ()
-    standings: tuple[Standing, ...] = Field(default=(), exclude_if=_is_empty)
+    standings: tuple[Standing, ...] = Field(default=(), exclude_if=is_empty)
     citation_coverage: Score | None = Field(default=None, ge=0, le=1)

@@ -1,7 +1,7 @@
 """A bundle as data. Its digest is pinned on every event; code never travels in it."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
 
@@ -9,20 +9,20 @@ from pydantic import Field, StringConstraints
 
 from interlock.bundles.chunkers import ChunkerSpec
 from interlock.bundles.classes import Override, RouterRule
-from interlock_contracts.base import CleanText, Digest, JsonObject, Model, Name, Token
+from interlock_contracts.base import (
+    CleanText,
+    Digest,
+    JsonObject,
+    Model,
+    Name,
+    Token,
+    is_empty,
+    is_none,
+)
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Trust
 from interlock_contracts.routing import Budget, Risk, Route
 from interlock_contracts.tools import ToolSpec
-
-
-def _is_none(value: object) -> bool:
-    """Left out where absent: bundles built before the field was known keep their digest."""
-    return value is None
-
-
-def _is_empty(value: Sized) -> bool:
-    return not value
 
 
 class IntentRule(Model):
@@ -49,13 +49,13 @@ class Intent(Model):
     roles: tuple[Token, ...] = ()
     sources: tuple[Token, ...] = ()
     tools: tuple[Token, ...] = ()
-    plans: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
-    data_class: Token | None = Field(default=None, exclude_if=_is_none)
+    plans: tuple[Token, ...] = Field(default=(), exclude_if=is_empty)
+    data_class: Token | None = Field(default=None, exclude_if=is_none)
     output: Token = "default"
     model: Token = "default"
     review_class: Token = "general"
     refusal: CleanText | None = None
-    retrieval: dict[Token, Any] = Field(default={}, exclude_if=_is_empty)
+    retrieval: dict[Token, Any] = Field(default={}, exclude_if=is_empty)
 
 
 class RouterSpec(Model):
@@ -78,10 +78,10 @@ class RouterSpec(Model):
     confidence: float = Field(default=0.0, ge=0, le=1)
     margin: float = Field(default=0.0, ge=0, le=1)
     fallback: Token = "out_of_scope"
-    before: tuple[RouterRule, ...] = Field(default=(), exclude_if=_is_empty)
-    after: tuple[RouterRule, ...] = Field(default=(), exclude_if=_is_empty)
-    rule_order: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
-    several: Literal["split", "review", "refuse"] | None = Field(default=None, exclude_if=_is_none)
+    before: tuple[RouterRule, ...] = Field(default=(), exclude_if=is_empty)
+    after: tuple[RouterRule, ...] = Field(default=(), exclude_if=is_empty)
+    rule_order: tuple[Token, ...] = Field(default=(), exclude_if=is_empty)
+    several: Literal["split", "review", "refuse"] | None = Field(default=None, exclude_if=is_none)
 
 
 class KnowledgeSource(Model):
@@ -92,11 +92,11 @@ class KnowledgeSource(Model):
     must permit the action `read:<source>`. `chunker` is how the documents are cut.
     """
 
-    path: CleanText | None = Field(default=None, exclude_if=_is_none)
+    path: CleanText | None = Field(default=None, exclude_if=is_none)
     scopes: tuple[Token, ...] = ()
     trust: Trust = Trust.UNTRUSTED
-    governed: bool = Field(default=False, exclude_if=_is_empty)
-    chunker: ChunkerSpec | None = Field(default=None, discriminator="by", exclude_if=_is_none)
+    governed: bool = Field(default=False, exclude_if=is_empty)
+    chunker: ChunkerSpec | None = Field(default=None, discriminator="by", exclude_if=is_none)
 
 
 class RetrievalSpec(Model):
@@ -127,11 +127,11 @@ class RetrievalSpec(Model):
     feedback_documents: int = Field(default=3, ge=0, le=20)
     feedback_terms: int = Field(default=20, ge=1, le=100)
     feedback_weight: float = Field(default=0.1, ge=0, le=1)
-    feedback_vector: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
-    sibling_weight: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
+    feedback_vector: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
+    sibling_weight: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
     title_weight: float = Field(default=0.2, ge=0, le=1)
-    rerank: int | None = Field(default=None, ge=0, le=200, exclude_if=_is_none)
-    diversity: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
+    rerank: int | None = Field(default=None, ge=0, le=200, exclude_if=is_none)
+    diversity: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
 
 
 PersonalKind = Literal[
@@ -182,11 +182,11 @@ class OutputContract(Model):
 
     citations: Literal["every", "some", "none"] = "every"
     max_chars: int = Field(default=4_000, gt=0)
-    json_schema: JsonObject | None = Field(default=None, exclude_if=_is_none)
-    sections: tuple[CleanText, ...] = Field(default=(), exclude_if=_is_empty)
-    language: Token | None = Field(default=None, exclude_if=_is_none)
+    json_schema: JsonObject | None = Field(default=None, exclude_if=is_none)
+    sections: tuple[CleanText, ...] = Field(default=(), exclude_if=is_empty)
+    language: Token | None = Field(default=None, exclude_if=is_none)
     forbidden: tuple[CleanText, ...] = ()
-    min_support: float | None = Field(default=None, ge=0, le=1, exclude_if=_is_none)
+    min_support: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
     fallback: Literal["refuse", "extractive"] = "refuse"
 
 
@@ -216,12 +216,12 @@ class ModelCandidate(Model):
     max_concurrent: int = Field(default=32, ge=1)
     max_failures: int = Field(default=5, ge=1)
     pause_s: float = Field(default=30.0, gt=0)
-    tasks: tuple[Task, ...] = Field(default=(), exclude_if=_is_empty)
-    needs_s: float | None = Field(default=None, gt=0, exclude_if=_is_none)
-    max_cost_micros: int | None = Field(default=None, ge=0, exclude_if=_is_none)
-    data_classes: tuple[Token, ...] = Field(default=(), exclude_if=_is_empty)
-    region: Token | None = Field(default=None, exclude_if=_is_none)
-    account: Token | None = Field(default=None, exclude_if=_is_none)
+    tasks: tuple[Task, ...] = Field(default=(), exclude_if=is_empty)
+    needs_s: float | None = Field(default=None, gt=0, exclude_if=is_none)
+    max_cost_micros: int | None = Field(default=None, ge=0, exclude_if=is_none)
+    data_classes: tuple[Token, ...] = Field(default=(), exclude_if=is_empty)
+    region: Token | None = Field(default=None, exclude_if=is_none)
+    account: Token | None = Field(default=None, exclude_if=is_none)
 
     @property
     def asked(self) -> str:
@@ -244,9 +244,9 @@ class ModelRoute(Model):
 
     candidates: tuple[ModelCandidate, ...] = Field(min_length=1)
     prompt: Token = "answer"
-    hedge_after_s: float | None = Field(default=None, gt=0, exclude_if=_is_none)
-    history_turns: int | None = Field(default=None, ge=0, exclude_if=_is_none)
-    prompt_tokens: int | None = Field(default=None, gt=0, exclude_if=_is_none)
+    hedge_after_s: float | None = Field(default=None, gt=0, exclude_if=is_none)
+    history_turns: int | None = Field(default=None, ge=0, exclude_if=is_none)
+    prompt_tokens: int | None = Field(default=None, gt=0, exclude_if=is_none)
 
 
 class Price(Model):
@@ -302,8 +302,8 @@ class Bundle(Model):
     version: CleanText
     intents: dict[Token, Intent] = {}
     router: RouterSpec = RouterSpec()
-    overrides: tuple[Override, ...] = Field(default=(), exclude_if=_is_empty)
-    groups: dict[Token, tuple[Name, ...]] = Field(default={}, exclude_if=_is_empty)
+    overrides: tuple[Override, ...] = Field(default=(), exclude_if=is_empty)
+    groups: dict[Token, tuple[Name, ...]] = Field(default={}, exclude_if=is_empty)
     """Groups of users that classes of requests are keyed on, by user name."""
     sources: dict[Token, KnowledgeSource] = {}
     retrieval: RetrievalSpec = RetrievalSpec()
@@ -311,15 +311,15 @@ class Bundle(Model):
     outputs: dict[Token, OutputContract] = {"default": OutputContract()}
     policies: dict[CleanText, CleanText] = {}
     models: dict[Token, ModelRoute] = {}
-    prices: dict[CleanText, Price] = Field(default={}, exclude_if=_is_empty)
+    prices: dict[CleanText, Price] = Field(default={}, exclude_if=is_empty)
     """By `provider/model`."""
-    accounts: dict[Token, AccountLimits] = Field(default={}, exclude_if=_is_empty)
-    residency: dict[Token, tuple[Token, ...]] = Field(default={}, exclude_if=_is_empty)
+    accounts: dict[Token, AccountLimits] = Field(default={}, exclude_if=is_empty)
+    residency: dict[Token, tuple[Token, ...]] = Field(default={}, exclude_if=is_empty)
     """The regions a tenant's data may go to; without an entry they may go anywhere."""
     prompts: dict[Token, CleanText] = {}
     replies: dict[Token, CleanText] = {}
     limits: Limits = Limits()
-    privacy: PrivacySpec | None = Field(default=None, exclude_if=_is_none)
+    privacy: PrivacySpec | None = Field(default=None, exclude_if=is_none)
     gates: Gates = Field(default=Gates(), exclude_if=_is_open)
 
     def retrieval_of(self, intent: str) -> RetrievalSpec:
