@@ -8,6 +8,8 @@ import jsonschema_rs
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import dataset
+
 
 def schemas_table(data: Path, console: Console) -> None:
     """Print how many of the suite's tests the gate judges as the suite does, and which not.
@@ -16,7 +18,7 @@ def schemas_table(data: Path, console: Console) -> None:
     """
     counts: Counter[str] = Counter()
     exceptions: Counter[str] = Counter()
-    with (data / "json_schema_suite_dev" / "tests.jsonl").open(encoding="utf-8") as lines:
+    with (dataset(data, "json_schema_suite") / "tests.jsonl").open(encoding="utf-8") as lines:
         for group in map(json.loads, lines):
             try:
                 validator = jsonschema_rs.Draft202012Validator(

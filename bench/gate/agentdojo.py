@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import dataset
 from bench.gate.cases import Conversation, load, output_of, records
 from interlock.contract_validator.gate import Gate
 from interlock_contracts.request import Principal
@@ -122,7 +123,7 @@ def benign(runs: list[Run], *labels: str) -> Counter[str]:
 
 async def agentdojo_table(data: Path, console: Console) -> None:
     """The table of the issue, by suite and over all."""
-    runs = await agentdojo_runs(data / "agentdojo_dev")
+    runs = await agentdojo_runs(dataset(data, "agentdojo"))
     table = Table(title="AgentDojo recordings", title_justify="left", box=None, pad_edge=False)
     for column in ("what", "suite", "runs", "automatic", "confirm", "refused"):
         table.add_column(column, justify="left" if column in ("what", "suite") else "right")

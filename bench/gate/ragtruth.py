@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import dataset
 from bench.gate.cases import records
 from interlock.contract_validator.checks.grounding import (
     FEATURES,
@@ -113,7 +114,7 @@ def span_f1(answers: Sequence[Answer], scores: Sequence[Array], threshold: float
 
 async def ragtruth_table(data: Path, console: Console) -> None:
     """Response-level AUROC (an answer is as good as its worst sentence) and span F1."""
-    answers = read(data / "ragtruth_dev.jsonl")
+    answers = read(dataset(data, "ragtruth"))
     truth = [bool(one.record["hallucinated"]) for one in answers]
     shipped = np.array([INTERCEPT, *WEIGHTS])
     ways = {
@@ -139,7 +140,7 @@ async def ragtruth_table(data: Path, console: Console) -> None:
 
 
 if __name__ == "__main__":
-    recorded = read(Path(sys.argv[-1]) / "ragtruth_dev.jsonl")
+    recorded = read(dataset(Path(sys.argv[-1]), "ragtruth"))
     fitted = fit(
         np.vstack([one.rows for one in recorded]), np.concatenate([one.marked for one in recorded])
     )

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import dataset
 from bench.gate.airline import Airline
 from bench.gate.cases import Conversation, load, records
 from interlock.contract_validator.gate import Gate
@@ -63,7 +64,7 @@ async def tau_writes(data: Path) -> list[Judged]:
 
 async def tau_table(data: Path, console: Console) -> None:
     """The figures of the issue; task 34, whose gold does not fit, is left out."""
-    folder = data / "tau_airline_dev"
+    folder = dataset(data, "tau_airline")
     judged = await tau_writes(folder)
     runs = sum(run["gold_fits"] for run in records(folder / "runs.jsonl"))
     count: Counter[str] = Counter()

@@ -16,6 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import dataset
 from interlock.runtime.privacy import Finding, detect, redact
 
 SAME = {
@@ -57,8 +58,8 @@ def _kinds(findings: Sequence[Finding], kind: str | None) -> list[tuple[int, int
 
 
 def run_pii(data: Path, console: Console) -> None:
-    """Print the table; `data` is the folder of `pii_dev.jsonl`."""
-    with (data / "pii_dev.jsonl").open(encoding="utf-8") as lines:
+    """Print the table; `data` is the folder of the data set."""
+    with dataset(data, "pii").open(encoding="utf-8") as lines:
         texts = [json.loads(line) for line in lines]
     started = time.perf_counter()
     found = [detect(one["text"]) for one in texts]

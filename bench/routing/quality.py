@@ -1,11 +1,12 @@
 """In-scope accuracy and out-of-scope recall at one threshold; ten examples; harm; speed.
 
-The threshold on the calibrated confidence is the one of the validation split with the highest
-mean of in-scope accuracy and out-of-scope recall among those that keep an accuracy of 0.93. An
+The threshold on the calibrated confidence is chosen on the validation split: the one that keeps
+to both goals, an accuracy of 0.93 and a recall of 0.75, by the widest margin. An
 in-scope request that is turned away counts as wrong, as in the paper's table.
 """
 
 import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from bench.data import dataset
 from bench.routing.evidence import add_parts, add_signals
 from interlock.bundles.model import Bundle, Intent, RouterSpec
 from interlock.intent_router.classification import Classification
@@ -34,6 +36,7 @@ WRITES = frozenset(_WRITES.split())
 """Intents behind which a deployed assistant would change something; our own reading of names."""
 
 LEAST_ACCURACY = 0.93
+LEAST_RECALL = 0.75
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +49,8 @@ class Text:
 
 
 def load(data: Path) -> list[Text]:
-    """The development splits of CLINC150 below `data`."""
-    with (data / "clinc150_dev.jsonl").open(encoding="utf-8") as lines:
+    """The splits of CLINC150 below `data`."""
+    with dataset(data, "clinc150").open(encoding="utf-8") as lines:
         return [Text(r["text"], r["intent"], r["split"]) for r in map(json.loads, lines)]
 
 
@@ -104,14 +107,25 @@ def decide(classifier: Classifier, texts: Sequence[Text]) -> Decisions:
 
 
 def choose_threshold(inside: Decisions, outside: Decisions) -> float:
-    """The best threshold on validation; ties go to the lowest."""
+    """The threshold that keeps to both goals by the widest margin; ties go to the lowest.
+
+    A margin counts in standard errors of its share, for it is to hold on texts not seen yet.
+    """
+
+    def margin(threshold: float) -> float:
+        accuracy = inside.share(threshold, right=True)
+        recall = 1 - outside.share(threshold, right=False)
+        return min(
+            _errors(accuracy - LEAST_ACCURACY, accuracy, len(inside.found)),
+            _errors(recall - LEAST_RECALL, recall, len(outside.found)),
+        )
+
     candidates = np.unique(np.quantile(inside.confidence, np.linspace(0, 0.4, 401)))
-    scored = [
-        (inside.share(float(one), right=True), 1 - outside.share(float(one), right=False), one)
-        for one in candidates
-    ]
-    kept = [one for one in scored if one[0] >= LEAST_ACCURACY] or scored
-    return float(max(kept, key=lambda one: (one[0] + one[1], -one[2]))[2])
+    return float(max(candidates, key=lambda one: (margin(float(one)), -one)))
+
+
+def _errors(distance: float, share: float, count: int) -> float:
+    return distance / max(math.sqrt(share * (1 - share) / count), 1e-9)
 
 
 def calibration_error(found: Decisions, bins: int = 10) -> float:
@@ -127,7 +141,7 @@ def calibration_error(found: Decisions, bins: int = 10) -> float:
 
 
 def run_routing(data: Path, console: Console) -> None:
-    """Print the table; `data` is the folder of `clinc150_dev.jsonl`."""
+    """Print the table; `data` is the folder of the data set."""
     texts = load(data)
     train = [one for one in texts if one.split == "train"]
     inside = [one for one in texts if one.split == "val" and one.intent != "oos"]
@@ -136,7 +150,8 @@ def run_routing(data: Path, console: Console) -> None:
     table.add_column("what")
     table.add_column("measured", justify="right")
     table.add_column("goal", justify="right")
-    _whole(table, train, inside, outside)
+    classifier, threshold = _whole(table, train, inside, outside)
+    _checked(table, classifier, threshold, [one for one in texts if one.split == "test"])
     for seed in range(3):
         few = sample(train, 10, seed)
         accuracy = decide(Classifier(bundle_of(few)), inside).share(0.0, right=True)
@@ -147,7 +162,7 @@ def run_routing(data: Path, console: Console) -> None:
 
 def _whole(
     table: Table, train: Sequence[Text], inside: Sequence[Text], outside: Sequence[Text]
-) -> None:
+) -> tuple[Classifier, float]:
     started, cpu = time.perf_counter(), time.process_time()
     classifier = Classifier(bundle_of(train))
     table.add_row(
@@ -174,6 +189,19 @@ def _whole(
     table.add_row("decisions a second of one core's time", f"{cpu_rate:,.0f}", "≥ 1,500")
     table.add_row("decisions a second, as the machine was", f"{rate:,.0f}", "")
     add_parts(table, classifier, inside)
+    return classifier, threshold
+
+
+def _checked(table: Table, classifier: Classifier, threshold: float, test: Sequence[Text]) -> None:
+    """The same on the test split, where the data has it, at the threshold of validation."""
+    inside = [one for one in test if one.intent != "oos"]
+    outside = [one for one in test if one.intent == "oos"]
+    if not inside or not outside:
+        return
+    accuracy = decide(classifier, inside).share(threshold, right=True)
+    recall = 1 - decide(classifier, outside).share(threshold, right=False)
+    table.add_row("test: in-scope accuracy", f"{accuracy:.4f}", "≥ 0.93")
+    table.add_row("test: out-of-scope recall", f"{recall:.3f}", "≥ 0.75")
 
 
 def sample(train: Sequence[Text], each: int, seed: int) -> list[Text]:
