@@ -72,13 +72,15 @@ class DocumentEvent(Document):
 
     `version` counts from 1 and gives each version a subject of its own; which one is the newest
     the order of the log decides. `digest` is over everything that is said of the document and
-    its whole text; a removal has none, and no text.
+    its whole text; a removal has none, and no text. One with `erased` is the tombstone of an
+    erasure: whatever is kept of earlier versions is destroyed, too.
     """
 
     version: int = Field(ge=1, le=2**31)
     part: int = Field(default=0, ge=0, lt=MAX_PARTS)
     parts: int = Field(default=1, ge=1, le=MAX_PARTS)
     removed: bool = False
+    erased: bool = Field(default=False, exclude_if=lambda erased: not erased)
     digest: Digest | None
     text: CleanText = Field(default="", max_length=MAX_PART_CHARS)
 
@@ -88,6 +90,8 @@ class DocumentEvent(Document):
             raise ValueError("there is no such part")
         if self.removed and (self.text or self.digest or self.parts > 1):
             raise ValueError("a removal has no text, no parts and no digest")
+        if self.erased and not self.removed:
+            raise ValueError("only a removal says that a document was erased")
         if not self.removed and self.digest is None:
             raise ValueError("a version needs its digest")
         return self
@@ -133,9 +137,9 @@ def document_events(document: Document, text: str, version: int) -> list[Documen
     ]
 
 
-def removal(document: Document, version: int) -> DocumentEvent:
-    """The event that removes a document."""
+def removal(document: Document, version: int, *, erased: bool = False) -> DocumentEvent:
+    """The event that removes a document, or says that it is erased."""
     return DocumentEvent(
         tenant=document.tenant, source=document.source, name=document.name,
-        version=version, removed=True, digest=None,
+        version=version, removed=True, erased=erased, digest=None,
     )  # fmt: skip

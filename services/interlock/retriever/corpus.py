@@ -59,6 +59,11 @@ CREATE TABLE IF NOT EXISTS vectors (
 CREATE TABLE IF NOT EXISTS position (
     only INTEGER PRIMARY KEY CHECK (only = 0), sequence INTEGER NOT NULL, subject TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS erasures (
+    only INTEGER PRIMARY KEY CHECK (only = 0),
+    sequence INTEGER NOT NULL, count INTEGER NOT NULL, scrubbed INTEGER NOT NULL
+);
+INSERT OR IGNORE INTO erasures VALUES (0, 0, 0, 0);
 """
 
 
@@ -85,19 +90,21 @@ class Corpus:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / FILE
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.executescript(_LAYOUT)
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def opened(self) -> Iterator[sqlite3.Connection]:
+        """A connection to the file."""
         with closing(sqlite3.connect(self._path, timeout=60, isolation_level=None)) as connection:
             # What a power cut takes is read from the log again.
             connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
             yield connection
 
     @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._open() as connection:
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection in a transaction: all of it, or nothing."""
+        with self.opened() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -108,15 +115,17 @@ class Corpus:
 
     def position(self) -> Position:
         """How far along the log it is."""
-        with self._open() as connection:
+        with self.opened() as connection:
             row = connection.execute("SELECT sequence, subject FROM position").fetchone()
         return Position(*row) if row else Position()
 
     def clear(self) -> None:
         """Forget everything: the log is another one, or all is to be made again."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             for table in ("documents", "parts", "passages", "position"):
                 connection.execute(f"DELETE FROM {table}")  # noqa: S608  # the names above
+            # The count goes on: what was made of the other log is no younger than what comes.
+            connection.execute("UPDATE erasures SET sequence = 0")
 
     def mend(self, other: "Corpus") -> None:
         """Have everything be as in `other`, up to its position; all of it at one moment.
@@ -124,17 +133,19 @@ class Corpus:
         What is newer here stays: no reader ever sees the documents go back.
         """
         upto = other.position().sequence
-        with self._open() as connection:
+        with self.opened() as connection:
             connection.execute("ATTACH ? AS other", (str(other._path),))
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM documents WHERE sequence <= ?", (upto,))
             connection.execute("INSERT OR IGNORE INTO documents SELECT * FROM other.documents")
             connection.execute("DELETE FROM passages")
+            (erased,) = connection.execute("SELECT sequence FROM other.erasures").fetchone()
+            _note_erasure(connection, erased)
             connection.commit()
 
     def apply(self, messages: Sequence[Applied]) -> None:
         """Apply messages in the order of the log, all or none."""
-        with self._writing() as connection:
+        with self.writing() as connection:
             for message in messages:
                 if message.event is not None:
                     _apply(connection, message.sequence, message.event)
@@ -146,9 +157,27 @@ class Corpus:
                 (last.sequence, last.subject),
             )
 
+    def erasures(self) -> int:
+        """How many erasures were read: what was made when it was less may hold erased words."""
+        with self.opened() as connection:
+            (count,) = connection.execute("SELECT count FROM erasures").fetchone()
+        return int(count)
+
+    def passages(self) -> list[Passage]:
+        """The passages of all documents that stand, in every way they were cut."""
+        with self.opened() as connection:
+            bodies = connection.execute("SELECT body FROM passages").fetchall()
+        return [_passage(values) for (body,) in bodies for values in json.loads(body)]
+
+    def unscrubbed(self) -> bool:
+        """Whether an erasure was read that `forget` has not followed yet."""
+        with self.opened() as connection:
+            row = connection.execute("SELECT count > scrubbed FROM erasures").fetchone()
+        return bool(row[0])
+
     def count(self) -> dict[tuple[str, str], int]:
         """How many documents stand, by tenant and source."""
-        with self._open() as connection:
+        with self.opened() as connection:
             rows = connection.execute(
                 "SELECT tenant, source, count(*) FROM documents WHERE digest IS NOT NULL "
                 "GROUP BY tenant, source ORDER BY tenant, source"
@@ -162,7 +191,7 @@ class Corpus:
         Documents are cut when they are first asked for in this version and in this way.
         """
         chunkers = {name: chunker_identity(source) for name, source in bundle.sources.items()}
-        with self._writing() as connection:
+        with self.writing() as connection:
             for name, chunker in chunkers.items():
                 missing = connection.execute(
                     "SELECT about, digest, d.text FROM documents d LEFT JOIN passages p "
@@ -192,7 +221,7 @@ class Corpus:
     def vectors(self, embedder: str, texts: Collection[str]) -> dict[str, Vectors]:
         """The vectors of texts that were embedded before, by the digests of the texts."""
         found: dict[str, Vectors] = {}
-        with self._open() as connection:
+        with self.opened() as connection:
             for text in texts:
                 row = connection.execute(
                     "SELECT vector FROM vectors WHERE embedder = ? AND text = ?", (embedder, text)
@@ -204,7 +233,7 @@ class Corpus:
     def remember(self, embedder: str, vectors: Iterable[tuple[str, Vectors]]) -> None:
         """Keep vectors for the next time."""
         rows = [(embedder, text, vector.tobytes()) for text, vector in vectors]
-        with self._writing() as connection:
+        with self.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
 
 
@@ -219,7 +248,7 @@ class Remembering:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of `texts`, shape `(len(texts), dimensions)`."""
-        names = [digest_bytes(text.encode())[7:] for text in texts]
+        names = list(map(text_name, texts))
         known = self._corpus.vectors(self.name, names)
         new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
         if new:
@@ -232,9 +261,24 @@ class Remembering:
         return rows
 
 
+def text_name(text: str) -> str:
+    """What the vector of a text is kept under."""
+    return digest_bytes(text.encode())[7:]
+
+
+def _note_erasure(connection: sqlite3.Connection, sequence: int) -> None:
+    """Count an erasure; one that was read before changes nothing."""
+    connection.execute(
+        "UPDATE erasures SET count = count + 1, sequence = ? WHERE sequence < ?",
+        (sequence, sequence),
+    )
+
+
 def _apply(connection: sqlite3.Connection, sequence: int, event: logged.DocumentEvent) -> None:
     """Have this be the newest version: unless a newer one is, or a part is still missing."""
     name = event.document_id
+    if event.erased:
+        _note_erasure(connection, sequence)
     row = connection.execute(
         "SELECT sequence FROM documents WHERE document_id = ?", (name,)
     ).fetchone()

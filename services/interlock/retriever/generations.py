@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from interlock.bundles.model import Bundle
@@ -38,6 +38,9 @@ CURRENT = "current.json"
 SERVER = "server"
 """The folder of what is known here of the generations on a server."""
 
+REINDEXING = ".reindex"
+"""The folder that `index reindex` reads the log into, and its lock."""
+
 KEPT = 4
 """So many generations are kept where nothing is said; the older ones are deleted."""
 
@@ -47,7 +50,8 @@ class Manifest:
     """What a generation is made of. `made_at` is in seconds since 1970, `seconds` its cost.
 
     `sources` is the digest of the sources it was made for (`sources_identity`), if it was for
-    some. `audiences` are the sets of scopes of the passages on a server.
+    some. `audiences` are the sets of scopes of the passages on a server. `erasures` are those the
+    log was known to have when the passages were read (`Corpus.erasures`).
     """
 
     identity: str
@@ -58,6 +62,7 @@ class Manifest:
     made_at: float
     seconds: float
     audiences: tuple[tuple[str, ...], ...] = ()
+    erasures: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +121,7 @@ class Generations:
         self, *, served: str | None = None, pinned: str | None = None, told: bool = False
     ) -> Current:
         """Write down what changed: `pinned` "" lets go."""
-        with self._locked("current"):
+        with self.locked("current"):
             now = self.current()
             history = [one for one in now.served if one != served]
             after = Current(
@@ -147,7 +152,12 @@ class Generations:
         return self.place / identity.removeprefix("sha256:")[:32]
 
     def make(
-        self, passages: Sequence[Passage], *, sources: str = "", anew: bool = False
+        self,
+        passages: Sequence[Passage],
+        *,
+        sources: str = "",
+        anew: bool = False,
+        erasures: int = 0,
     ) -> Searcher:
         """The generation of these passages, built if it is not there, or `anew`.
 
@@ -155,17 +165,20 @@ class Generations:
         """
         identity = index_identity(self.embedder.name, passages)
         if anew or not self.folder_of(identity).exists():
-            with self._locked(identity[7:39]):
+            with self.locked(identity[7:39]):
                 if anew or not self.folder_of(identity).exists():
-                    self._build(identity, passages, sources, anew=anew)
+                    self._build(identity, passages, sources, erasures, anew=anew)
+        self.vouch(identity, erasures)
         return self.open(identity)
 
-    def pinned(self, sources: str) -> Searcher | None:
-        """The generation that is pinned, if one is that was made for these sources."""
-        identity = self.current().pinned
-        if identity is None or self.made_for(identity) != sources:
-            return None
-        return self.open(identity)
+    def vouch(self, identity: str, erasures: int) -> None:
+        """Note that a generation holds nothing erased so far: it is of passages read after that."""
+        folder = self.folder_of(identity)
+        manifest = self.manifest(identity)
+        if manifest.erasures < erasures:
+            beside = folder / f".{MANIFEST}-{os.getpid()}"
+            _write(beside, replace(manifest, erasures=erasures))
+            beside.replace(folder / MANIFEST)
 
     def made_for(self, identity: str) -> str | None:
         """The sources of a generation; None where it is gone."""
@@ -193,11 +206,16 @@ class Generations:
             )
         return manifest
 
-    def outdated(self) -> list[Manifest]:
-        """The generations that may go: neither pinned nor among the newest, nor the last served."""
+    def outdated(self, erasures: int = 0) -> list[Manifest]:
+        """The generations that may go: neither pinned nor among the newest, nor the last served.
+
+        And those that must: made before the last of so many `erasures`.
+        """
         now = self.current()
         keep = {now.pinned, *now.served[-self.keep :]}
-        return [one for one in self.manifests()[self.keep :] if one.identity not in keep]
+        manifests = self.manifests()
+        old = {one.identity for one in manifests[self.keep :]} - keep
+        return [one for one in manifests if one.identity in old or one.erasures < erasures]
 
     def remove(self, identity: str) -> None:
         """Delete the folder of a generation. Who has it open keeps what it has open."""
@@ -209,7 +227,13 @@ class Generations:
             self.remove(manifest.identity)
 
     def _build(
-        self, identity: str, passages: Sequence[Passage], sources: str, *, anew: bool
+        self,
+        identity: str,
+        passages: Sequence[Passage],
+        sources: str,
+        erasures: int,
+        *,
+        anew: bool,
     ) -> None:
         """Build beside, then rename: a folder with its final name is whole."""
         started = time.monotonic()
@@ -224,20 +248,19 @@ class Generations:
         index.take(made)
         index.flush()
         vocabulary = Vocabulary.of((one.passage, one.keyword) for one in made)
-        self.whole(identity, building, vocabulary, passages, sources, started)
+        told = self.told_of(identity, passages, sources, erasures, started)
+        self.whole(building, vocabulary, told)
 
-    def whole(
+    def told_of(
         self,
         identity: str,
-        building: Path,
-        vocabulary: Vocabulary,
         passages: Sequence[Passage],
         sources: str,
+        erasures: int,
         started: float,
-    ) -> None:
-        """Add the rest to the folder a generation was built in, and give it its final name."""
-        vocabulary.save(building / VOCABULARY)
-        manifest = Manifest(
+    ) -> Manifest:
+        """The manifest of a generation that was begun at `started` of the monotonic clock."""
+        return Manifest(
             identity=identity,
             sources=sources,
             embedder=self.embedder.name,
@@ -246,9 +269,14 @@ class Generations:
             made_at=time.time(),
             seconds=round(time.monotonic() - started, 3),
             audiences=tuple(sorted({one.scopes for one in passages})),
+            erasures=erasures,
         )
-        folder = self.folder_of(identity)
-        (building / MANIFEST).write_text(json.dumps(asdict(manifest)), encoding="utf-8")
+
+    def whole(self, building: Path, vocabulary: Vocabulary, manifest: Manifest) -> None:
+        """Add the rest to the folder a generation was built in, and give it its final name."""
+        vocabulary.save(building / VOCABULARY)
+        folder = self.folder_of(manifest.identity)
+        _write(building / MANIFEST, manifest)
         if folder.exists():
             before = folder.with_name(f".before-{folder.name}")
             shutil.rmtree(before, ignore_errors=True)
@@ -257,9 +285,20 @@ class Generations:
         building.rename(folder)
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        """One process, and one thread, at a time; the kernel lets go when its holder dies."""
+    def locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """One process, and one thread, at a time; the kernel lets go when its holder dies.
+
+        Whether it is ours; without `wait` it may be somebody else's.
+        """
         self.place.mkdir(parents=True, exist_ok=True)
         with (self.place / f".lock-{name[:8]}").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
+
+def _write(path: Path, manifest: Manifest) -> None:
+    path.write_text(json.dumps(asdict(manifest)), encoding="utf-8")

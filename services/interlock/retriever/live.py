@@ -13,6 +13,7 @@ from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.follow import catch_up, same_log
+from interlock.retriever.forget import forget
 from interlock.retriever.generations import Generations, sources_identity
 from interlock.retriever.search import Search
 from interlock.retriever.searcher import Searcher
@@ -71,6 +72,7 @@ class LiveSearch:
         self._kept: OrderedDict[str, _Kept] = OrderedDict()
         self._told = generations.current().told
         self._making = asyncio.Lock()
+        self._untidy = True
         self.behind: str | None = None
         """Why the index is not what the log says, for the health check."""
 
@@ -120,7 +122,7 @@ class LiveSearch:
     async def look(self) -> None:
         """Apply what is new on the log; where something changed, the next generation answers."""
         await catch_up(self._corpus, self._events)
-        kept = {id(one): one for one in self._kept.values()}.values()
+        kept = list({id(one): one for one in self._kept.values()}.values())
         told = self._generations.current().told
         for one in kept:
             async with self._making:
@@ -128,6 +130,11 @@ class LiveSearch:
                     one.own = await asyncio.to_thread(load_passages, one.bundle, self._root)
                 await self._renew(one)
         self._told = told
+        if self._untidy or await asyncio.to_thread(self._corpus.unscrubbed):
+            async with self._making:
+                own = [passage for one in kept for passage in one.own]
+                await forget(self._generations, self._corpus, self._answering(), own)
+            self._untidy = False
 
     async def _renew(self, kept: _Kept) -> None:
         """Have the generation answer that is due, if it is another one than does."""
@@ -137,7 +144,7 @@ class LiveSearch:
         if made_of == kept.made_of:
             return
         searcher, pinned = await self._next(kept)
-        kept.made_of = made_of
+        kept.made_of, self._untidy = made_of, True
         before = kept.searcher
         if before is not None and before.identity == searcher.identity:
             return
@@ -145,14 +152,17 @@ class LiveSearch:
         log.info("index_switched", index=searcher.identity)
         if not pinned:
             self._generations.note(served=searcher.identity)
-        answering = {one.searcher.identity for one in self._kept.values() if one.searcher}
-        await delete_outdated(self._generations, {searcher.identity, *answering})
+        await delete_outdated(self._generations, {searcher.identity, *self._answering()})
+
+    def _answering(self) -> set[str]:
+        return {one.searcher.identity for one in self._kept.values() if one.searcher}
 
     async def _next(self, kept: _Kept) -> tuple[Searcher, bool]:
         """The searcher that is due, and whether it is the pinned one."""
         generations, sources = self._generations, sources_identity(kept.bundle)
-        pinned = await pinned_generation(generations, sources)
+        erasures = self._corpus.erasures()
+        pinned = await pinned_generation(generations, sources, erasures)
         if pinned is not None:
             return pinned, True
         passages = await asyncio.to_thread(all_passages, kept.own, self._corpus, kept.bundle)
-        return await generation(generations, passages, sources=sources), False
+        return await generation(generations, passages, sources=sources, erasures=erasures), False

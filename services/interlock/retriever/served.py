@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from interlock.retriever.corpus import Remembering
 from interlock.retriever.documents import Passage
 from interlock.retriever.entries import entries
-from interlock.retriever.generations import VOCABULARY, Generations
+from interlock.retriever.generations import VOCABULARY, Generations, Manifest
 from interlock.retriever.index import index_identity
 from interlock.retriever.keywords import query_weights, terms
 from interlock.retriever.parts import Counted
@@ -27,11 +27,17 @@ async def generation(
     *,
     sources: str = "",
     anew: bool = False,
+    erasures: int = 0,
 ) -> Searcher:
-    """The generation of these passages, embedded or on a server; built if it is not there."""
+    """The generation of these passages, embedded or on a server; built if it is not there.
+
+    `erasures` are those known before the passages were read.
+    """
     if generations.opened is None:
         make = generations.make
-        return await asyncio.to_thread(make, passages, sources=sources, anew=anew)
+        return await asyncio.to_thread(
+            make, passages, sources=sources, anew=anew, erasures=erasures
+        )
     started, embedder = time.monotonic(), generations.embedder
     identity = await asyncio.to_thread(index_identity, embedder.name, passages)
     index = await _index(generations, identity, {one.scopes for one in passages})
@@ -41,7 +47,9 @@ async def generation(
         by = embedder if corpus is None else Remembering(embedder, corpus)
         await index.upsert(await asyncio.to_thread(entries, passages, by))
     if anew or not generations.folder_of(identity).exists():
-        await asyncio.to_thread(_note, generations, identity, passages, sources, started)
+        told = generations.told_of(identity, passages, sources, erasures, started)
+        await asyncio.to_thread(_note, generations, told, passages)
+    await asyncio.to_thread(generations.vouch, identity, erasures)
     return Searcher(index, embedder, await asyncio.to_thread(_vocabulary, generations, identity))
 
 
@@ -59,17 +67,29 @@ async def generation_again(generations: Generations, identity: str) -> Searcher:
     return Searcher(index, generations.embedder, vocabulary)
 
 
-async def pinned_generation(generations: Generations, sources: str) -> Searcher | None:
-    """The generation that is pinned, if one is that was made for these sources."""
+async def pinned_generation(
+    generations: Generations, sources: str, erasures: int = 0
+) -> Searcher | None:
+    """The generation that is pinned, if one is that was made for these sources.
+
+    One made before the last of so many `erasures` does not answer any more.
+    """
     identity = generations.current().pinned
     if identity is None or generations.made_for(identity) != sources:
+        return None
+    if generations.manifest(identity).erasures < erasures:
         return None
     return await generation_again(generations, identity)
 
 
-async def delete_outdated(generations: Generations, in_use: Collection[str]) -> None:
-    """Delete old generations here and on the server, but for those that are `in_use`."""
-    for manifest in generations.outdated():
+async def delete_outdated(
+    generations: Generations, in_use: Collection[str], erasures: int = 0
+) -> None:
+    """Delete old generations here and on the server, but for those that are `in_use`.
+
+    Also what was made before the last of so many `erasures`.
+    """
+    for manifest in generations.outdated(erasures):
         if generations.opened is not None:
             if manifest.identity in in_use:
                 continue
@@ -88,17 +108,11 @@ def _vocabulary(generations: Generations, identity: str) -> Vocabulary:
     return Vocabulary.load(generations.folder_of(identity) / VOCABULARY)
 
 
-def _note(
-    generations: Generations,
-    identity: str,
-    passages: Sequence[Passage],
-    sources: str,
-    started: float,
-) -> None:
+def _note(generations: Generations, told: Manifest, passages: Sequence[Passage]) -> None:
     """Its manifest, and its frequencies: no start counts the words again."""
     words = ((one, query_weights(terms(one.searchable))) for one in passages)
-    folder = generations.folder_of(identity)
+    folder = generations.folder_of(told.identity)
     building = folder.with_name(f".building-{os.getpid()}-{folder.name}")
     shutil.rmtree(building, ignore_errors=True)
     building.mkdir(parents=True)
-    generations.whole(identity, building, Vocabulary.of(words), passages, sources, started)
+    generations.whole(building, Vocabulary.of(words), told)

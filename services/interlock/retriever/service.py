@@ -38,11 +38,12 @@ async def build_index(
     documents that cannot be read.
     """
     corpus = Corpus(storage)
+    erasures = corpus.erasures()
     passages = all_passages(load_passages(bundle, root), corpus, bundle)
     generations = Generations(storage, embedder or load_wordllama(), corpus, opened)
     sources = sources_identity(bundle)
-    pinned = await pinned_generation(generations, sources)
-    return pinned or await generation(generations, passages, sources=sources)
+    pinned = await pinned_generation(generations, sources, erasures)
+    return pinned or await generation(generations, passages, sources=sources, erasures=erasures)
 
 
 async def embedded_searcher(

@@ -134,12 +134,28 @@ class Documents(TenantClient):
         return Written(change, await self._write(head, of))
 
     async def remove(self, source: str, name: str) -> Written:
-        """Take a document off; nothing is written if there is none. Raises as `put` does."""
+        """Take a document off; nothing is written if there is none. Raises as `put` does.
+
+        Its versions stay on the log: `interlock audit erase --document` takes them off it.
+        """
         document = self.describe(source, name)
         head = await self.head(source, name)
         if head is None or head.removed:
             return Written(Change.UNCHANGED, head.version if head else 0)
         version = await self._write(head, lambda number: [removal(document, number)])
+        return Written(Change.REMOVED, version)
+
+    async def bury(self, source: str, name: str) -> Written:
+        """Write the tombstone of an erasure, also where nothing is on the log; as `remove` else.
+
+        Retrievers destroy what they keep of the document when they read it. The log's own versions
+        are overwritten by who may: `audit_sink.documents`.
+        """
+        document = self.describe(source, name)
+        head = await self.head(source, name)
+        if head is not None and head.erased:
+            return Written(Change.UNCHANGED, head.version)
+        version = await self._write(head, lambda number: [removal(document, number, erased=True)])
         return Written(Change.REMOVED, version)
 
     async def would(self, document: Document, text: str | None) -> Change:

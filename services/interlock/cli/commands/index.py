@@ -100,7 +100,7 @@ async def _reindex(settings: "Settings") -> "Manifest":
     from interlock.retriever.corpus import Corpus
     from interlock.retriever.documents import load_passages
     from interlock.retriever.follow import catch_up
-    from interlock.retriever.generations import sources_identity
+    from interlock.retriever.generations import REINDEXING, sources_identity
     from interlock.retriever.served import generation
     from interlock.retriever.service import all_passages
     from interlock.runtime.wiring import bundle_folder, bundles_of
@@ -108,22 +108,26 @@ async def _reindex(settings: "Settings") -> "Manifest":
     generations = _generations(settings)
     active = bundles_of(settings).active()
     storage = settings.state / "index"
-    beside = storage / ".reindex"
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        corpus = Corpus(beside)
-        async with operator_log(settings) as (_, log):
-            err.print("reading the log", style="dim")
-            await catch_up(corpus, log)
-        passages = all_passages(
-            load_passages(active, bundle_folder(settings.bundle)), corpus, active
-        )
-        err.print(f"indexing {len(passages):,} passages", style="dim")
-        sources = sources_identity(active)
-        searcher = await generation(generations, passages, sources=sources, anew=True)
-        Corpus(storage).mend(corpus)
-    finally:
+    beside = storage / REINDEXING
+    with generations.locked(REINDEXING):
         shutil.rmtree(beside, ignore_errors=True)
+        try:
+            erasures = Corpus(storage).erasures()
+            corpus = Corpus(beside)
+            async with operator_log(settings) as (_, log):
+                err.print("reading the log", style="dim")
+                await catch_up(corpus, log)
+            passages = all_passages(
+                load_passages(active, bundle_folder(settings.bundle)), corpus, active
+            )
+            err.print(f"indexing {len(passages):,} passages", style="dim")
+            sources = sources_identity(active)
+            searcher = await generation(
+                generations, passages, sources=sources, anew=True, erasures=erasures
+            )
+            Corpus(storage).mend(corpus)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
     generations.note(served=searcher.identity, pinned="", told=True)
     return next(one for one in generations.manifests() if one.identity == searcher.identity)
 

@@ -1,0 +1,197 @@
+"""A document that is erased: no byte of it is left in what a retriever keeps."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from qdrant_client import AsyncQdrantClient
+from tests.integration.test_documents_live import BUNDLE, Counting, World, identity, opened, texts
+from tests.integration.test_index_build import Words
+from tests.support.broker import connected
+
+from interlock.retriever.corpus import Corpus
+from interlock.retriever.follow import catch_up
+from interlock.retriever.generations import Generations
+from interlock.retriever.live import LiveSearch
+from interlock.retriever.parts import on_qdrant
+from interlock.runtime.broker.permissions import ERASER
+from interlock.runtime.broker.server import EmbeddedBroker
+from interlock.runtime.errors import RetryLater
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
+    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
+]
+
+SECRET = "hunter2-swordfish"
+
+
+@pytest.fixture
+async def world(fresh_broker: EmbeddedBroker, tmp_path: Path) -> AsyncIterator[World]:
+    async with opened(fresh_broker, tmp_path / "world") as made:
+        yield made
+
+
+def holding(folder: Path, words: str = SECRET) -> list[str]:
+    """The files below a folder that hold these words."""
+    files = (one for one in folder.rglob("*") if one.is_file())
+    return [str(one.relative_to(folder)) for one in files if words.encode() in one.read_bytes()]
+
+
+async def leaked(world: World) -> None:
+    """A runbook with a secret in two versions, mended in a third; and others beside it."""
+    for number in range(5):
+        await world.put(f"d{number}", f"Document {number} about a return.")
+    for version in ("first", "second"):
+        await world.put("runbook", f"The password of the return, {version}: {SECRET}. " * 40)
+
+
+def generations_of(world: World) -> Generations:
+    folder = world.root / "index"
+    return Generations(folder, Counting(world.embedded), Corpus(folder))
+
+
+async def test_nothing_of_it_is_left_in_any_file(world: World) -> None:
+    await leaked(world)
+    live = await world.search()
+    first = identity(live)
+    await world.put("runbook", "The password is in the vault.")
+    await live.look()
+    generations = generations_of(world)
+    generations.note(pinned=first)  # somebody went back, to the very index that has it
+    await live.look()
+    assert any(SECRET in text for text in await texts(live, "password of the return"))
+    index = world.root / "index"
+    with Corpus(index).opened() as connection:  # SQLite may keep the bytes of what it let go
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("INSERT INTO parts VALUES ('a', 1, 0, ?)", (SECRET * 1000,))
+        connection.execute("DELETE FROM parts")
+    assert len(holding(index)) >= 2
+    (index / ".building-leftover").mkdir()
+    (index / ".building-leftover/passages.jsonl").write_text(SECRET)
+    (index / ".reindex").mkdir()
+    (index / ".reindex/documents-1.sqlite").write_text(SECRET)
+
+    await world.documents.bury("help", "runbook")
+    await live.look()
+    assert holding(index) == []
+    assert await texts(live, "password") == []
+    assert len(await texts(live, "return")) == 5
+    assert generations.current().pinned is None
+    assert [one.identity for one in generations.manifests()] == [identity(live)]
+
+    world.embedded.clear()
+    await world.put("runbook", "The password is in the vault.")
+    await live.look()
+    assert (await texts(live, "password"))[0] == "The password is in the vault."
+    assert world.embedded == ["runbook\nThe password is in the vault."]  # the others were kept
+
+
+async def test_what_was_removed_before_is_erased_all_the_same(world: World) -> None:
+    await leaked(world)
+    live = await world.search()
+    await world.documents.remove("help", "runbook")
+    await live.look()
+    answering = identity(live)
+    assert holding(world.root / "index")
+    await world.documents.bury("help", "runbook")
+    assert (await world.documents.bury("help", "runbook")).change == "unchanged"
+    await live.look()
+    assert holding(world.root / "index") == []
+    assert identity(live) == answering
+    assert [one.identity for one in generations_of(world).manifests()] == [answering]
+
+
+async def test_a_retriever_that_was_away_follows_when_it_comes_back(world: World) -> None:
+    await leaked(world)
+    await world.search()
+    await world.documents.bury("help", "runbook")
+    await world.put("other", "Something else about a return.")
+    live = await world.search()
+    await live.look()
+    assert holding(world.root / "index") == []
+    assert len(await texts(live, "return")) == 6
+
+
+async def test_a_scrub_that_others_stand_in_the_way_of_is_done_later(world: World) -> None:
+    await leaked(world)
+    live = await world.search()
+    await world.documents.bury("help", "runbook")
+    corpus = Corpus(world.root / "index")
+    with corpus.opened() as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM documents").fetchall()
+        with pytest.raises(RetryLater, match="others read"):
+            await live.look()
+        assert await texts(live, "password") == []  # it is not found, whatever the file holds
+        assert corpus.unscrubbed()
+        reader.execute("ROLLBACK")
+    await live.look()
+    assert not corpus.unscrubbed()
+    assert holding(world.root / "index") == []
+
+
+async def test_a_generation_made_of_what_was_read_before_goes_too(world: World) -> None:
+    """Another process read the documents, then the erasure came, then it wrote its index."""
+    await leaked(world)
+    live = await world.search()
+    await world.documents.bury("help", "runbook")
+    corpus = Corpus(world.root / "index")
+    known, passages = corpus.snapshot(BUNDLE)
+    await live.look()
+    generations_of(world).make(passages, erasures=corpus.erasures() - 1)
+    assert holding(world.root / "index")
+    await world.put("other", "Something else about a return.")
+    await live.look()
+    assert holding(world.root / "index") == []
+    assert "acme/help/runbook" in known
+
+
+async def test_an_index_on_a_server_is_deleted_there(world: World) -> None:
+    client = AsyncQdrantClient(":memory:")
+    folder = world.root / "index"
+    generations = Generations(folder, Words(), Corpus(folder), on_qdrant(client))
+    live = LiveSearch(world.root, world.events, generations)
+    await live.start()
+    await live.open(BUNDLE)
+    await leaked(world)
+    for text in ("The password is in the vault.", "The password is in the other vault."):
+        await live.look()
+        await world.put("runbook", text)
+    await live.look()
+    assert len((await client.get_collections()).collections) == 4
+    await world.documents.bury("help", "runbook")
+    await live.look()
+    (left,) = (await client.get_collections()).collections
+    found, _ = await client.scroll(left.name, limit=100)
+    assert len(found) == 5 and SECRET not in str(found)
+    await client.close()
+
+
+async def test_the_log_is_overwritten_and_nothing_brings_it_back(world: World) -> None:
+    await leaked(world)
+    await world.put("long", f"{SECRET} " + "and so on " * 60_000)  # several parts
+    live = await world.search()
+    for name in ("runbook", "long"):
+        await world.documents.bury("help", name)
+    await live.look()
+    sequences = [
+        message.sequence
+        async for message in world.events.matching("ev.document.acme.*.*")
+        if SECRET.encode() in message.body
+    ]
+    assert len(sequences) == 3
+    async with connected(world.broker, ERASER) as client:
+        for sequence in sequences:
+            body = f'{{"seq": {sequence}, "no_erase": false}}'.encode()
+            await client.request("$JS.API.STREAM.MSG.DELETE.EV", body)
+    assert holding(world.root) == [] and holding(world.broker.state) == []
+    again = await world.search("elsewhere")
+    assert identity(again) == identity(live)
+    assert await texts(again, "password") == []
+    restarted = await world.search()  # its place on the log may be one of the erased
+    assert identity(restarted) == identity(live)
+    beside = Corpus(world.root / "beside")
+    await catch_up(beside, world.events)
+    Corpus(world.root / "index").mend(beside)
+    assert holding(world.root) == []
