@@ -205,7 +205,7 @@ def test_the_id_of_a_request_is_the_same_in_a_replay_cell_and_another_per_reques
 def test_only_events_with_a_case_have_one() -> None:
     for name in EVENT:
         event = golden_event(name)
-        if name in ("route", "context", "proposal", "verdict", "repair"):
+        if name in ("route", "declined", "context", "proposal", "verdict", "repair"):
             assert event.case is event.data
         else:
             with pytest.raises(TypeError, match="carries no case"):

@@ -68,6 +68,7 @@ def test_every_field_of_the_event_is_filled_in_some_golden(name: str) -> None:
     empty = {key for key, value in golden(name)["data"].items() if value in (None, [], {}, "")}
     absent_for_a_reason = {
         "route": {"context", "steps", "proposal", "verdict"},
+        "declined": {"context", "steps", "proposal", "verdict"},
         "context": {"steps", "proposal", "verdict"},
         "proposal": {"steps", "verdict"},
         "verdict": {"steps"},

@@ -190,6 +190,8 @@ def test_the_story_says_why(tmp_path: Path) -> None:
     told = {event: "\n".join(tell(kept(place, event))) for event in EVENT}
     assert "nadia.okafor (customer) asked by web: The blender" in told["request"]
     assert "refund" in told["route"]
+    assert "'refund' (high risk, 0.91), and ended it" in told["declined"]
+    assert "held to the overrides no-refunds-by-web" in told["declined"]
     assert "c1 from help/refunds.md (trusted" in told["context"]
     assert "to call create_refund(" in told["proposal"]
     assert "comes from" in told["verdict"]

@@ -1,6 +1,7 @@
 """The intent-router: by rule, by example, by conversation; and what it refuses."""
 
 import copy
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -122,8 +123,14 @@ def request_input(
 
 
 async def routed(text: str, **more: Any) -> Draft:
-    (draft,) = await decide(request_input(text, **more), USING)
-    return draft
+    return told(await decide(request_input(text, **more), USING))
+
+
+def told(drafts: Sequence[Draft]) -> Draft:
+    """The route, or the answer; beside an answer stands the decision behind it."""
+    *before, last = drafts
+    assert [one.event for one in before] == (["declined"] if last.event == "answer" else [])
+    return last
 
 
 def intent_of(draft: Draft) -> str:

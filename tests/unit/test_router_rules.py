@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.test_router import INTENTS, NOW, REQUEST_ID, USING
+from tests.unit.test_router import INTENTS, NOW, REQUEST_ID, USING, told
 
 from interlock.bundles.classes import Override, RouterRule
 from interlock.bundles.compile import compile_bundle, write_bundle
@@ -38,7 +38,7 @@ async def outcome(
     subject = Subject("ev", "request", tenant, REQUEST_ID, "0")
     event = Event(subject=subject, data=request, id="e", source="/producer", time=NOW)
     case = Case(request=request, bundle=given.digest)
-    (draft,) = await decide(Input(event, given, NOW, case), USING)
+    draft = told(await decide(Input(event, given, NOW, case), USING))
     if isinstance(draft.data, Answer):
         return draft.data
     assert isinstance(draft.data, Case)

@@ -98,6 +98,10 @@ EVENTS: tuple[EventSpec, ...] = (
         "The intent, its risk and everything the next stages are held to.",
     ),
     EventSpec(
+        "declined", 1, Case, (_A.INTENT_ROUTER,), (),
+        "The whole decision about a request that the router ended; its answer says why in a line.",
+    ),
+    EventSpec(
         "context", 1, Case, (_A.RETRIEVER,), (_A.GENERATOR,),
         "What was retrieved, and how.",
     ),

@@ -29,8 +29,8 @@ from interlock_contracts.ids import new_request_id
 from interlock_contracts.subjects import Subject
 
 CLASSES = {
-    "conversation": ("request", "route", "context", "proposal", "verdict", "repair", "answer",
-                     "shadow"),
+    "conversation": ("request", "route", "declined", "context", "proposal", "verdict", "repair",
+                     "answer", "shadow"),
     "decisions": ("confirm", "confirmed", "review", "reviewed", "notice"),
     "actions": ("approved", "result"),
     "operations": ("dead", "retry", "discard"),

@@ -11,6 +11,7 @@ from interlock_contracts.case import Case
 from interlock_contracts.custody import Custody
 from interlock_contracts.event import InvalidEvent
 from interlock_contracts.request import Request
+from interlock_contracts.routing import Route
 from interlock_contracts.verdict import ActionVerdict, Verdict
 
 LONGEST = 300
@@ -36,19 +37,8 @@ _GONE = {"erased": "erased", "expired": "expired", "sealed": "sealed, and the ke
 
 def _case(event: str, by: str, case: Case) -> Iterator[str]:
     match event:
-        case "route" if case.route is not None:
-            route = case.route
-            tools = ", ".join(route.tools) or "none"
-            yield f"{by} took it for {route.intent!r} ({route.risk} risk, {route.confidence:.2f})"
-            yield f"tools it may use: {tools}"
-            yield from (f"because of {why.kind} {why.reference}" for why in route.why)
-            for part in route.parts:
-                yield f"part: {part.intent!r} ({part.risk} risk, {part.confidence:.2f})"
-                yield from (f"because of {why.kind} {why.reference}" for why in part.why)
-            if route.signals:
-                yield f"signs of an injection: {', '.join(one.kind for one in route.signals)}"
-            if route.overrides:
-                yield f"held to the overrides {', '.join(route.overrides)}"
+        case "route" | "declined" if case.route is not None:
+            yield from _route(by, case.route, ended=event == "declined")
         case "context" if case.context is not None:
             yield f"{by} retrieved: {case.context.outcome}"
             for one in case.context.signals:
@@ -73,6 +63,21 @@ def _case(event: str, by: str, case: Case) -> Iterator[str]:
             yield from _verdict(by, case.verdict)
         case _:
             yield f"{event} by {by}"
+
+
+def _route(by: str, route: Route, *, ended: bool) -> Iterator[str]:
+    sure = f"{route.intent!r} ({route.risk} risk, {route.confidence:.2f})"
+    yield f"{by} took it for {sure}" + (", and ended it" if ended else "")
+    if not ended:
+        yield f"tools it may use: {', '.join(route.tools) or 'none'}"
+    yield from (f"because of {why.kind} {why.reference}" for why in route.why)
+    for part in route.parts:
+        yield f"part: {part.intent!r} ({part.risk} risk, {part.confidence:.2f})"
+        yield from (f"because of {why.kind} {why.reference}" for why in part.why)
+    if route.signals:
+        yield f"signs of an injection: {', '.join(one.kind for one in route.signals)}"
+    if route.overrides:
+        yield f"held to the overrides {', '.join(route.overrides)}"
 
 
 def _verdict(by: str, verdict: Verdict) -> Iterator[str]:

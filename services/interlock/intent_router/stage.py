@@ -1,9 +1,14 @@
-"""The decision of the intent-router: `request` → `route`, or → `answer` when it ends here."""
+"""The decision of the intent-router: `request` → `route`.
+
+Or → `declined` and `answer`, when the request ends here: the first is the whole decision, for
+the log; the second says why in a line, to the producer, who is shown no examples and no signals.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from interlock.bundles.classes import Override
 from interlock.bundles.model import Bundle, Intent, Prepared
 from interlock.bundles.overrides import features_of_case, overrides_of
 from interlock.bundles.patterns import PatternTimeout
@@ -82,29 +87,45 @@ def _decide(case: Case, bundle: Bundle, using: Capabilities) -> Sequence[Draft]:
     found = [one.found for one in clauses] or [
         classifier.classify(said.text, said.history, features)
     ]
-    intents = [bundle.intents.get(one.intent) for one in found]
     routes = [
-        _route(bundle, intent or Intent(), one, said.principal)
-        for intent, one in zip(intents, found, strict=True)
+        _route(bundle, bundle.intents.get(one.intent) or Intent(), one, said.principal)
+        for one in found
     ]
     route = unite(clauses, routes).model_copy(update={"signals": signals})
     overrides = overrides_of(bundle, case, route)
+    route = route.model_copy(update={"overrides": tuple(one.id for one in overrides)})
+    routed = case.model_copy(update={"route": route})
+    ended = _ending(routed, bundle, overrides, found, routes)
+    if ended is not None:
+        return (Draft("declined", "0", routed), ended)
+    return (Draft("route", "0", routed),)
+
+
+def _ending(
+    case: Case,
+    bundle: Bundle,
+    overrides: Sequence[Override],
+    found: Sequence[Classification],
+    routes: Sequence[Route],
+) -> Draft | None:
+    """The answer of a request that goes no further; `found` and `routes` are of its parts."""
     for override in overrides:
         if override.effect == "block":
             code, why = FailureCode.REQUEST_BLOCKED, f"blocked by the override {override.id}"
-            return (_refuse(case, bundle, code, override.reply, why),)
-    for intent, one in zip(intents, found, strict=True):
+            return _refuse(case, bundle, code, override.reply, why)
+    for one in found:
+        intent = bundle.intents.get(one.intent)
         if intent is None or intent.refusal is not None:
             code = one.failure or FailureCode.OUT_OF_SCOPE
-            return (_refuse(case, bundle, code, intent.refusal if intent else None),)
-        if intent.roles and said.principal.role not in intent.roles:
-            return (_refuse(case, bundle, FailureCode.ROLE_NOT_ALLOWED),)
-    classes = {one.data_class for one in routes} - {None}
-    together = len(classes) < 2 and bundle.output_of(route) is not None
-    if clauses and (bundle.router.several == "refuse" or not together):
-        return (_refuse(case, bundle, FailureCode.SEVERAL_INTENTS),)
-    route = route.model_copy(update={"overrides": tuple(one.id for one in overrides)})
-    return (Draft("route", "0", case.model_copy(update={"route": route})),)
+            return _refuse(case, bundle, code, intent.refusal if intent else None)
+        if intent.roles and case.request.principal.role not in intent.roles:
+            return _refuse(case, bundle, FailureCode.ROLE_NOT_ALLOWED)
+    if len(found) > 1:
+        classes = {one.data_class for one in routes} - {None}
+        together = len(classes) < 2 and case.route and bundle.output_of(case.route) is not None
+        if bundle.router.several == "refuse" or not together:
+            return _refuse(case, bundle, FailureCode.SEVERAL_INTENTS)
+    return None
 
 
 def _route(bundle: Bundle, intent: Intent, found: Classification, principal: Principal) -> Route:

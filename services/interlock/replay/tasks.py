@@ -68,8 +68,8 @@ def _told(events: Sequence[Event]) -> list[dict[str, Any]]:
     return told
 
 
-_OWN = {"route": "route", "context": "context", "proposal": "proposal", "verdict": "verdict",
-        "repair": "steps"}  # fmt: skip
+_OWN = {"route": "route", "declined": "route", "context": "context", "proposal": "proposal",
+        "verdict": "verdict", "repair": "steps"}  # fmt: skip
 """What each event of a case adds to it."""
 
 

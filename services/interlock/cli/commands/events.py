@@ -140,7 +140,7 @@ def what(event: Event) -> str:
         return f"{would} under {data.candidate[:19]}…" + (f" ({codes})" if codes else "")
     if not isinstance(data, Case):
         return str(getattr(data, "text", getattr(data, "summary", getattr(data, "decision", ""))))
-    if event.subject.event == "route" and data.route:
+    if event.subject.event in ("route", "declined") and data.route:
         tools = f", tools {', '.join(data.route.tools)}" if data.route.tools else ""
         held = f", overrides {', '.join(data.route.overrides)}" if data.route.overrides else ""
         return f"{data.route.intent} ({data.route.confidence:.2f}), {data.route.risk}{tools}{held}"

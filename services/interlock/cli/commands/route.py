@@ -37,10 +37,9 @@ def route(
     """Show the decision of the intent-router about one request. Nothing is sent or logged.
 
     With the bundle's own rules, examples, overrides and privacy section, as the service decides.
-    Of a request that went through, `interlock events ID` shows the same from the log. Exit
-    status 1 if the router ends the request.
+    Of a request that was sent, `interlock events ID` shows the same from the log. Exit status 1
+    if the router ends the request: then there is an `answer`, too.
     """
-    from interlock_contracts.answer import Answer
     from interlock_contracts.request import Principal, Request
 
     request = Request(
@@ -50,16 +49,18 @@ def route(
         text=text,
         channel=channel,
     )
-    decided = run(_decide(settings_of(state, bundle), request))
+    case, answer = run(_decide(settings_of(state, bundle), request))
     if json_:
-        print_json(decided.model_dump(mode="json"))
+        told = {} if case is None else case.model_dump(mode="json")
+        print_json(told if answer is None else told | {"answer": answer.model_dump(mode="json")})
     else:
-        _show(decided)
-    if isinstance(decided, Answer):
+        _show(case, answer)
+    if answer is not None:
         raise typer.Exit(1)
 
 
-async def _decide(settings: "Settings", request: "Request") -> "Case | Answer":
+async def _decide(settings: "Settings", request: "Request") -> "tuple[Case | None, Answer | None]":
+    """What was decided, if it came to that, and the answer of a request that ends."""
     from interlock.intent_router.stage import Capabilities, decide
     from interlock.runtime.stage import Input
     from interlock.runtime.wiring import bundles_of
@@ -73,23 +74,26 @@ async def _decide(settings: "Settings", request: "Request") -> "Case | Answer":
     subject = Subject(settings.cell, "request", request.tenant, request.request_id, "0")
     event = Event(subject, request, "preview", "/cli", now)
     case = Case(request=request, bundle=active.digest)
-    (draft,) = await decide(Input(event, active, now, case), Capabilities())
-    assert isinstance(draft.data, Case | Answer)
-    return draft.data
+    made = [one.data for one in await decide(Input(event, active, now, case), Capabilities())]
+    cases = [one for one in made if isinstance(one, Case)]
+    answers = [one for one in made if isinstance(one, Answer)]
+    return next(iter(cases), None), next(iter(answers), None)
 
 
-def _show(decided: "Case | Answer") -> None:
-    from interlock_contracts.answer import Answer
-
-    if isinstance(decided, Answer):
-        out.print(f"[bold]{decided.status}[/]", end=" ")
-        out.print(decided.text, markup=False)
-        for one in decided.failures:
+def _show(decided: "Case | None", answer: "Answer | None") -> None:
+    if answer is not None:
+        out.print(f"[bold]{answer.status}[/]", end=" ")
+        out.print(answer.text, markup=False)
+        for one in answer.failures:
             _line("because", f"{one.code}: {one.message}")
+    if decided is None:
         return
     found = decided.route
     assert found is not None
-    out.print(f"[bold]{found.intent}[/], {found.risk} risk")
+    if answer is None:
+        out.print(f"[bold]{found.intent}[/], {found.risk} risk")
+    else:
+        _line("taken for", f"{found.intent}, {found.risk} risk")
     _show_sureness(found)
     if not found.parts:
         _why(found.why)
@@ -103,6 +107,8 @@ def _show(decided: "Case | Answer") -> None:
         said = decided.request.text if signal.turn is None else ""
         _line("signal", f"{signal.kind} {said[signal.start : signal.end]!r}")
     _line("overrides", ", ".join(found.overrides) or "none")
+    if answer is not None:
+        return
     _line("sources", f"{', '.join(found.sources) or 'none'}, as {_reader(decided)}")
     _line("tools", ", ".join(found.tools) or "none")
     if found.plans:
