@@ -135,7 +135,7 @@ class RetrievalSpec(Model):
 
 
 PersonalKind = Literal[
-    "EMAIL", "PHONE", "CARD", "IBAN", "SSN", "IP",
+    "EMAIL", "PHONE", "CARD", "IBAN", "SSN", "IP", "NATIONAL_ID",
     "URL", "NAME", "ADDRESS", "DATE", "AGE", "TITLE",
 ]  # fmt: skip
 """The kinds of personal data that are recognised without a bundle's own recognisers."""
@@ -162,7 +162,7 @@ class PrivacySpec(Model):
     that look like telephone numbers.
     """
 
-    kinds: tuple[PersonalKind, ...] = KINDS[:6]
+    kinds: tuple[PersonalKind, ...] = KINDS[:7]
     recognisers: tuple[Recogniser, ...] = ()
     allow: tuple[CleanText, ...] = ()
 

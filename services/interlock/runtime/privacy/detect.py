@@ -11,6 +11,7 @@ from interlock.bundles.model import KINDS, PrivacySpec
 from interlock.bundles.patterns import pattern
 from interlock.runtime.privacy import checks
 from interlock.runtime.privacy.capitals import proper_names
+from interlock.runtime.privacy.national import national_ids
 from interlock.runtime.privacy.recognisers import RECOGNISERS
 from interlock_contracts.privacy import PLACEHOLDER
 
@@ -94,6 +95,10 @@ def _candidates(text: str, spec: PrivacySpec) -> Iterator[Finding]:
         for match in recogniser.pattern.finditer(text):
             if recogniser.check is None or recogniser.check(match[1]):
                 yield from _finding(match, recogniser.kind, recogniser.score)
+    for start, end, kind in national_ids(text):
+        # Only what is wanted: their many forms must not take a place from a kind that is.
+        if kind in spec.kinds:
+            yield Finding(start, end, kind, 1.0)
     if _DIGITS.search(text):
         for phone in PhoneNumberMatcher(text, "US", Leniency.POSSIBLE):
             yield Finding(phone.start, phone.end, "PHONE", 0.75)
