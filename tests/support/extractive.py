@@ -3,8 +3,8 @@
 from typing import Any
 
 from interlock.bundles.model import OutputContract
-from interlock.generator.models.port import ModelRequest
-from interlock.generator.parse import Output
+from interlock.models.parse import Output
+from interlock.models.port import ModelRequest
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.case import Case, Step
 from interlock_contracts.failures import FailureCode

@@ -8,11 +8,11 @@ from interlock.bundles.model import (
     ModelCandidate,
     ModelRoute,
 )
-from interlock.generator.models.port import (
+from interlock.generator.stage import Capabilities, decide
+from interlock.models.port import (
     Complete,
 )
-from interlock.generator.models.routes import ModelRoutes
-from interlock.generator.stage import Capabilities, decide
+from interlock.models.routes import ModelRoutes
 from interlock.runtime.stage import Draft, Input
 from interlock_contracts.actions import Result
 from interlock_contracts.base import Model

@@ -8,9 +8,9 @@ from tests.unit.test_models_choice import done, routed
 
 from interlock.bundles.model import Bundle, ModelCandidate
 from interlock.cli.commands.prompt import said
-from interlock.generator.models.recording import FileRecordings
-from interlock.generator.models.routes import ModelRoutes, known_models
 from interlock.generator.stage import Capabilities, decide
+from interlock.models.recording import FileRecordings
+from interlock.models.routes import ModelRoutes, known_models
 from interlock.runtime.errors import UserError
 from interlock_contracts.case import Case
 

@@ -14,9 +14,9 @@ from examples.support.tools import CancelOrder, ChangeAddress, CreateRefund, Get
 from interlock.bundles import Bundle
 from interlock.bundles.compile import compile_bundle
 from interlock.contract_validator.policy import Policies
-from interlock.generator.fences import fence
 from interlock.generator.prompt import render
 from interlock.intent_router.classifier import Classifier
+from interlock.models.fences import fence
 from interlock.retriever.documents import Document, load_documents
 from interlock.sdk import ToolContext, ToolError
 from interlock_contracts.actions import Effect

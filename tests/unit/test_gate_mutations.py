@@ -12,7 +12,7 @@ from tests.contracts.goldens import golden, wire
 from tests.unit.gate_world import KEY, NOW, World, make_case, proposal, refund
 
 from interlock.bundles.model import NO_BUNDLE
-from interlock.generator.parse import Output
+from interlock.models.parse import Output
 from interlock.runtime.bundles.words import Order, Word
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.signing import GrantInvalid, Verifier

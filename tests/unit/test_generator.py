@@ -24,12 +24,12 @@ from interlock.bundles.model import (
     Bundle,
     ModelCandidate,
 )
-from interlock.generator.models.port import (
+from interlock.generator.stage import decide
+from interlock.models.parse import parse
+from interlock.models.port import (
     ModelRequest,
     ModelResponse,
 )
-from interlock.generator.parse import parse
-from interlock.generator.stage import decide
 from interlock.runtime.errors import NeverRetry
 from interlock_contracts.actions import Effect, Result
 from interlock_contracts.canonical import digest, digest_bytes

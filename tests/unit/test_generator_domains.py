@@ -11,8 +11,8 @@ from tests.support.extractive import ask, chunk, said
 from tests.unit.extractive_domains import QUESTIONS, SHOP, Asked
 
 from interlock.bundles.compile import compile_bundle
-from interlock.generator.models.extractive.model import answer
-from interlock.generator.models.extractive.words import asked_stems, related, stems
+from interlock.models.extractive.model import answer
+from interlock.models.extractive.words import asked_stems, related, stems
 from interlock.retriever.documents import load_documents
 from interlock_contracts.retrieval import Chunk
 

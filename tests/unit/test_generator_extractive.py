@@ -17,10 +17,10 @@ from tests.support.extractive import (
 )
 
 from interlock.bundles.model import ModelCandidate, OutputContract
-from interlock.generator.models.extractive.model import ExtractiveModel, answer
-from interlock.generator.models.extractive.sentences import sentences
-from interlock.generator.models.extractive.slots import find
-from interlock.generator.parse import Output
+from interlock.models.extractive.model import ExtractiveModel, answer
+from interlock.models.extractive.sentences import sentences
+from interlock.models.extractive.slots import find
+from interlock.models.parse import Output
 from interlock_contracts.actions import Effect, Result
 from interlock_contracts.canonical import canonical_json, digest
 from interlock_contracts.case import Step

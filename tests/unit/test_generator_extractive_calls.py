@@ -15,9 +15,9 @@ from tests.support.extractive import (
     spec,
 )
 
-from interlock.generator.models.extractive.model import answer
-from interlock.generator.models.extractive.slots import fill, find
-from interlock.generator.parse import Output
+from interlock.models.extractive.model import answer
+from interlock.models.extractive.slots import fill, find
+from interlock.models.parse import Output
 from interlock_contracts.proposal import ToolCall
 
 # filling slots

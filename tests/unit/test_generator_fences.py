@@ -15,11 +15,11 @@ from tests.unit.test_models_choice import EMBEDDED, Models, hosted, routed
 
 from interlock.bundles.compile import compile_bundle
 from interlock.bundles.fencing import unfenced
-from interlock.generator.fences import fence
-from interlock.generator.models.clients import HostedOptions
-from interlock.generator.models.hosted import offered
 from interlock.generator.prompt import render
 from interlock.generator.stage import Capabilities, decide
+from interlock.models.clients import HostedOptions
+from interlock.models.fences import fence
+from interlock.models.hosted import offered
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Context
 

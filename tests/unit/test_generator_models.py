@@ -10,15 +10,15 @@ from interlock.bundles.model import (
     ModelCandidate,
     OutputContract,
 )
-from interlock.generator.models.hosted import output_schema
-from interlock.generator.models.port import (
+from interlock.generator.prompt import render
+from interlock.models.hosted import output_schema
+from interlock.models.parse import MAX_OUTPUT_CHARS, parse
+from interlock.models.port import (
     ModelPassed,
     ModelRequest,
     ModelResponse,
 )
-from interlock.generator.models.routes import ModelRoutes
-from interlock.generator.parse import MAX_OUTPUT_CHARS, parse
-from interlock.generator.prompt import render
+from interlock.models.routes import ModelRoutes
 from interlock.runtime.errors import NeverRetry, RetryLater
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.proposal import ToolCall

@@ -12,9 +12,9 @@ from tests.support.generator import ZERO, FakeLog, bundle, case, given, proposal
 
 from interlock.bundles.model import Bundle, ModelCandidate, PrivacySpec
 from interlock.generator.asking import packed_prompt
-from interlock.generator.models.port import ModelRequest, ModelResponse
 from interlock.generator.private import shown_case, told
 from interlock.generator.stage import Capabilities, decide
+from interlock.models.port import ModelRequest, ModelResponse
 from interlock_contracts.actions import Effect, Result
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.case import Case, Step

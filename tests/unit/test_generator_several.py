@@ -6,8 +6,8 @@ from tests.unit.gate_world import chunk, make_case, proposal
 
 from interlock.bundles.compile import compile_bundle
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models.extractive.model import answer
-from interlock.generator.models.port import ModelRequest
+from interlock.models.extractive.model import answer
+from interlock.models.port import ModelRequest
 from interlock_contracts.actions import Effect, Result
 from interlock_contracts.case import Case, Step
 from interlock_contracts.proposal import ToolCall

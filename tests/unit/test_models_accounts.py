@@ -12,9 +12,9 @@ from prometheus_client import REGISTRY
 from tests.unit.test_models_pressure import Fake, request
 
 from interlock.bundles.model import AccountLimits, ModelCandidate
-from interlock.generator.models.accounts import WINDOW_S, Account, Window
-from interlock.generator.models.port import Model, ModelPassed, ModelRequest, ModelResponse
-from interlock.generator.models.routes import ModelRoutes
+from interlock.models.accounts import WINDOW_S, Account, Window
+from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse
+from interlock.models.routes import ModelRoutes
 from interlock.runtime.errors import RetryLater, SlowDown
 
 

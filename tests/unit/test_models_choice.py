@@ -7,9 +7,9 @@ import pytest
 from tests.support.generator import ZERO, FakeLog, bundle, case, given, proposal_of
 
 from interlock.bundles.model import Bundle, ModelCandidate, Price
-from interlock.generator.choice import cost_micros
-from interlock.generator.models.port import Complete, ModelRequest, ModelResponse
 from interlock.generator.stage import Capabilities, decide
+from interlock.models.choice import cost_micros
+from interlock.models.port import Complete, ModelRequest, ModelResponse
 from interlock.runtime.stage import Draft
 from interlock_contracts.actions import Effect, Result
 from interlock_contracts.answer import Answer, AnswerStatus

@@ -9,10 +9,10 @@ import pytest
 from tests.unit.models_wire import Reply, Server, answer, error, serving
 
 from interlock.bundles.model import ModelCandidate, OutputContract
-from interlock.generator.models.hosted import HostedModel
-from interlock.generator.models.port import ModelPassed, ModelRequest, ModelResponse
-from interlock.generator.models.routes import HOSTED, ModelRoutes
-from interlock.generator.parse import parse
+from interlock.models.hosted import HostedModel
+from interlock.models.parse import parse
+from interlock.models.port import ModelPassed, ModelRequest, ModelResponse
+from interlock.models.routes import HOSTED, ModelRoutes
 from interlock.runtime.errors import RetryLater, SlowDown
 from interlock_contracts.case import Case
 from interlock_contracts.proposal import ModelRecord, Proposal

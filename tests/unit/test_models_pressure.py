@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from interlock.bundles.model import ModelCandidate, OutputContract
-from interlock.generator.models.port import Model, ModelPassed, ModelRequest, ModelResponse
-from interlock.generator.models.pressure import Gauge
-from interlock.generator.models.routes import ModelRoutes
+from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse
+from interlock.models.pressure import Gauge
+from interlock.models.routes import ModelRoutes
 from interlock.runtime.errors import RetryLater, SlowDown
 from interlock_contracts.case import Case
 from interlock_contracts.request import Principal, Request

@@ -10,11 +10,11 @@ from tests.unit.models_wire import Reply, answer, serving
 from tests.unit.test_models_pressure import Fake, request
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models.hosted import IDLE_S, HostedModel
-from interlock.generator.models.port import ModelPassed, ModelResponse
-from interlock.generator.models.recording import FileRecordings, Recording, RecordModel
-from interlock.generator.models.routes import ModelRoutes, known_models
-from interlock.generator.models.scripted import ScriptedModel
+from interlock.models.hosted import IDLE_S, HostedModel
+from interlock.models.port import ModelPassed, ModelResponse
+from interlock.models.recording import FileRecordings, Recording, RecordModel
+from interlock.models.routes import ModelRoutes, known_models
+from interlock.models.scripted import ScriptedModel
 from interlock.runtime.errors import RetryLater
 
 SAID = '{"statements": [{"text": "Ten days."}]}'

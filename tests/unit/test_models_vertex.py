@@ -13,8 +13,8 @@ from tests.unit.models_wire import Reply, Server, answer, serving
 from tests.unit.test_models_hosted import SAID, proposal, request
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models.hosted import HostedModel
-from interlock.generator.models.port import ModelPassed
+from interlock.models.hosted import HostedModel
+from interlock.models.port import ModelPassed
 
 TOKEN = {"access_token": "ya29.a-token", "expires_in": 3600, "token_type": "Bearer"}
 

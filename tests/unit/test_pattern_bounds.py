@@ -14,8 +14,8 @@ from interlock.contract_validator.answers import extracted
 from interlock.contract_validator.checks.arguments import check_arguments, compile_schemas
 from interlock.contract_validator.checks.output import check_output, compile_forbidden
 from interlock.contract_validator.gate import Gate
-from interlock.generator.models.extractive.evidence import support
-from interlock.generator.models.extractive.slots import _pattern
+from interlock.models.extractive.evidence import support
+from interlock.models.extractive.slots import _pattern
 from interlock_contracts.failures import FailureCode as Code
 from interlock_contracts.tools import ToolSpec
 from interlock_contracts.verdict import Decision

@@ -21,7 +21,7 @@ from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute
 from interlock.contract_validator import stage as gate
 from interlock.contract_validator.ledger import Ledgers
 from interlock.generator import stage as generator
-from interlock.generator.models.port import ModelRequest, ModelResponse
+from interlock.models.port import ModelRequest, ModelResponse
 from interlock.runtime.decision import Decider
 from interlock.runtime.stage import Draft, Input
 from interlock_contracts.actions import Effect, Grant, Result

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from interlock.bundles.model import Bundle, ModelRoute, OutputContract, Task
-from interlock.generator.choice import Asked, choose, task_of
-from interlock.generator.models.port import ModelRequest
 from interlock.generator.packing import Packed, pack
 from interlock.generator.private import shown_case
 from interlock.generator.prompt import render
-from interlock.generator.tokens import counter_of
+from interlock.models.choice import Asked, choose, task_of
+from interlock.models.port import ModelRequest
+from interlock.models.tokens import counter_of
 from interlock.runtime.errors import NeverRetry
 from interlock_contracts.case import Case
 from interlock_contracts.failures import Failure, FailureCode, failure

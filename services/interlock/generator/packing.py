@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from interlock.bundles.model import ModelRoute
-from interlock.generator.tokens import Counter
+from interlock.models.tokens import Counter
 from interlock_contracts.case import Case
 from interlock_contracts.proposal import Packing
 from interlock_contracts.retrieval import Chunk

@@ -1,38 +1,16 @@
-"""Prompts: the bundle's Jinja templates, rendered in a sandbox. Nothing may be undefined."""
+"""The prompts of the generator: what a template of the bundle sees of a case."""
 
 from collections.abc import Sequence
 
-from jinja2 import DictLoader, StrictUndefined, Template, TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-from interlock.bundles.model import Bundle, OutputContract, Prepared
-from interlock.generator.fences import fence
-from interlock.runtime.errors import NeverRetry
+from interlock.bundles.model import Bundle, OutputContract
+from interlock.models.templates import filled
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.case import Case
-from interlock_contracts.failures import FailureCode
 from interlock_contracts.request import Principal, Request, Turn
 from interlock_contracts.retrieval import Chunk, Context, RetrievalOutcome
 from interlock_contracts.tools import ToolSpec
 
-
-def _compile(bundle: Bundle) -> dict[str, Template]:
-    # One prompt may include another of the same bundle, and nothing else.
-    environment = ImmutableSandboxedEnvironment(
-        loader=DictLoader(dict(bundle.prompts)),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,
-    )
-    environment.filters["fence"] = fence
-    return {name: environment.get_template(name) for name in bundle.prompts}
-
-
 _ANY_OUTPUT = OutputContract()
-
-templates = Prepared(_compile)
-"""The compiled templates of a bundle; raises `TemplateError` for one that does not compile."""
 
 
 def render(
@@ -47,29 +25,19 @@ def render(
     A template sees `request`, `context` (or None), `tools` (those offered), `history` and
     `steps` (what was proposed before, what the gate said, what came of it), `output`, the contract
     of the answer, and, where the request asks for several things, `parts` (the `intent` and `text`
-    of each). The filter `fence` marks content of others.
-
-    Raises:
-        NeverRetry: the bundle has no such prompt, or it cannot be rendered.
+    of each). Raises `NeverRetry` as `filled`.
     """
-    try:
-        template = templates(bundle).get(name)
-        if template is None:
-            raise NeverRetry(FailureCode.STAGE_FAILED, f"the bundle has no prompt {name!r}")
-        return template.render(
-            request=case.request,
-            context=case.context,
-            tools=tools,
-            history=case.request.history,
-            steps=case.steps,
-            parts=_parts(case),
-            output=output,
-        )
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        # The message may quote values; its type is enough to find the place.
-        raise NeverRetry(
-            FailureCode.STAGE_FAILED, f"prompt {name!r}: {type(error).__name__}"
-        ) from error
+    return filled(
+        bundle,
+        name,
+        request=case.request,
+        context=case.context,
+        tools=tools,
+        history=case.request.history,
+        steps=case.steps,
+        parts=_parts(case),
+        output=output,
+    )
 
 
 def _parts(case: Case) -> list[dict[str, str]]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from interlock.bundles.model import Bundle
 from interlock.generator.asking import Asking, ask
-from interlock.generator.choice import cost_micros, price_of
-from interlock.generator.models.port import Complete, ModelResponse
-from interlock.generator.parse import clean_output, parse
 from interlock.generator.plans import without_plans
 from interlock.generator.private import told
+from interlock.models.choice import cost_micros, price_of
+from interlock.models.parse import clean_output, parse
+from interlock.models.port import Complete, ModelResponse
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input, Log
 from interlock_contracts.actions import Result

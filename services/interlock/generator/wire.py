@@ -1,10 +1,10 @@
 """The generator's wiring."""
 
 from interlock.bundles.model import Bundle
-from interlock.generator.models.recording import FileRecordings
-from interlock.generator.models.routes import ModelRoutes, known_models
 from interlock.generator.prompt import try_prompts
 from interlock.generator.stage import Capabilities, decide
+from interlock.models.recording import FileRecordings
+from interlock.models.routes import ModelRoutes, known_models
 from interlock.runtime.service import Connection, Handle
 from interlock.runtime.wiring import live_bundles, stage_handler
 

@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from interlock.bundles.errors import BundleRefused, BundleUnknown
-from interlock.generator.models.port import ModelRequest, ModelResponse
-from interlock.generator.models.routes import ModelRoutes
+from interlock.models.port import ModelRequest, ModelResponse
+from interlock.models.routes import ModelRoutes
 from interlock.replay.recorded import NotRecorded
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.searcher import Searcher

@@ -9,9 +9,9 @@ from interlock.contract_validator import stage as validator
 from interlock.contract_validator.personal import values_of
 from interlock.contract_validator.rules import Question, words_of
 from interlock.generator import stage as generator
-from interlock.generator.models.port import ModelPassed, ModelRequest, ModelResponse
-from interlock.generator.models.routes import HOSTED, ModelRoutes
-from interlock.generator.models.scripted import ScriptedModel
+from interlock.models.port import ModelPassed, ModelRequest, ModelResponse
+from interlock.models.routes import HOSTED, ModelRoutes
+from interlock.models.scripted import ScriptedModel
 from interlock.replay.asking import Ask, live_model, live_search
 from interlock.replay.log import MemoryLog
 from interlock.replay.recorded import (

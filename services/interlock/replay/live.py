@@ -8,9 +8,9 @@ from interlock.contract_validator import stage as validator
 from interlock.contract_validator.facts import Fetch
 from interlock.contract_validator.ledger import Ledgers
 from interlock.generator import stage as generator
-from interlock.generator.models.recording import FileRecordings
-from interlock.generator.models.routes import ModelRoutes, known_models
 from interlock.intent_router import stage as router
+from interlock.models.recording import FileRecordings
+from interlock.models.routes import ModelRoutes, known_models
 from interlock.replay.log import MemoryLog
 from interlock.replay.recorded import executor_stage
 from interlock.retriever import stage as retriever

@@ -15,9 +15,9 @@ from interlock.contract_validator import stage as validator
 from interlock.contract_validator.personal import values_of
 from interlock.contract_validator.rules import Question
 from interlock.generator import stage as generator
-from interlock.generator.models.port import Complete, ModelRequest, ModelResponse
-from interlock.generator.parse import MAX_OUTPUT_CHARS
 from interlock.intent_router import stage as router
+from interlock.models.parse import MAX_OUTPUT_CHARS
+from interlock.models.port import Complete, ModelRequest, ModelResponse
 from interlock.replay.log import Entry, MemoryLog
 from interlock.retriever import stage as retriever
 from interlock.retriever.search import Recorded, SearchRequest, SearchResult

@@ -27,7 +27,7 @@ from interlock_contracts.proposal import ModelRecord
 
 if TYPE_CHECKING:
     from interlock.bundles.model import Bundle
-    from interlock.generator.models.recording import Recordings
+    from interlock.models.recording import Recordings
 
 
 USER = "replay"
@@ -81,7 +81,7 @@ def prompt(
 
 
 async def _read(settings: Settings, request_id: str, step: int | None) -> list[Said]:
-    from interlock.generator.models.recording import FileRecordings
+    from interlock.models.recording import FileRecordings
     from interlock.runtime.wiring import stored_bundles
 
     recordings = FileRecordings(settings.state / "recordings")

@@ -189,7 +189,7 @@ def scripted(path: Path) -> list[dict[str, Any]]:
     import yaml
     from pydantic import TypeAdapter, ValidationError
 
-    from interlock.generator.models.scripted import ScriptedOutput
+    from interlock.models.scripted import ScriptedOutput
 
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 
 from interlock.bundles.model import ModelCandidate
 from interlock.bundles.patterns import PatternTimeout, pattern
-from interlock.generator.models.extractive.closing import closing, plain_closing
-from interlock.generator.models.extractive.evidence import support
-from interlock.generator.models.extractive.several import parts_of
-from interlock.generator.models.extractive.slots import Filled, fill
-from interlock.generator.models.extractive.words import stems
-from interlock.generator.models.port import ModelRequest, ModelResponse
-from interlock.generator.parse import Output
+from interlock.models.extractive.closing import closing, plain_closing
+from interlock.models.extractive.evidence import support
+from interlock.models.extractive.several import parts_of
+from interlock.models.extractive.slots import Filled, fill
+from interlock.models.extractive.words import stems
+from interlock.models.parse import Output
+from interlock.models.port import ModelRequest, ModelResponse
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.privacy import PLACEHOLDER
 from interlock_contracts.proposal import Citation, Statement, ToolCall

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models import metrics
-from interlock.generator.models.port import ModelPassed, ModelRequest, ModelResponse
+from interlock.models import metrics
+from interlock.models.port import ModelPassed, ModelRequest, ModelResponse
 
 Ask = Callable[[ModelCandidate, ModelRequest, float | None], Awaitable[ModelResponse]]
 """Asks one candidate, with how many seconds the request has left; raises `ModelPassed`."""

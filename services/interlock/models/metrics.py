@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Histogram
 
-from interlock.generator.models.port import ModelResponse
+from interlock.models.port import ModelResponse
 
 CALLS = Counter("interlock_model_calls", "Calls of models", ["provider", "model", "outcome"])
 TOKENS = Counter("interlock_model_tokens", "Tokens of models", ["provider", "model", "kind"])

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from time import monotonic
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.choice import max_output
-from interlock.generator.models.accounts import UNLIMITED, Account
-from interlock.generator.models.port import Model, ModelPassed, ModelRequest, ModelResponse
+from interlock.models.accounts import UNLIMITED, Account
+from interlock.models.choice import max_output
+from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse
 
 MAX_PAUSE_S = 600.0
 """However long a provider asks to be left alone, it is asked again after this."""

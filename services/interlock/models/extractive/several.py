@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from interlock.generator.models.port import ModelRequest
+from interlock.models.port import ModelRequest
 
 
 def parts_of(request: ModelRequest) -> Iterator[ModelRequest]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
 
-from interlock.generator.models.extractive.words import stems
+from interlock.models.extractive.words import stems
 
 _MAX_CHARS = 600
 

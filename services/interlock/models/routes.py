@@ -8,13 +8,13 @@ from time import monotonic
 from typing import Generic, Protocol, TypeVar, cast
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models.accounts import UNLIMITED, Account
-from interlock.generator.models.extractive.model import ExtractiveModel
-from interlock.generator.models.port import Model, ModelPassed, ModelRequest, ModelResponse
-from interlock.generator.models.pressure import Gauge
-from interlock.generator.models.race import Race
-from interlock.generator.models.recording import Recordings, RecordModel
-from interlock.generator.models.scripted import ScriptedModel
+from interlock.models.accounts import UNLIMITED, Account
+from interlock.models.extractive.model import ExtractiveModel
+from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse
+from interlock.models.pressure import Gauge
+from interlock.models.race import Race
+from interlock.models.recording import Recordings, RecordModel
+from interlock.models.scripted import ScriptedModel
 from interlock.runtime.errors import RetryLater, SlowDown
 from interlock_contracts.canonical import digest
 from interlock_contracts.failures import FailureCode
@@ -42,7 +42,7 @@ class _Hosted:
     async def complete(self, request: ModelRequest, candidate: ModelCandidate) -> ModelResponse:
         if self._model is None:
             try:
-                module = await asyncio.to_thread(import_module, "interlock.generator.models.hosted")
+                module = await asyncio.to_thread(import_module, "interlock.models.hosted")
             except ImportError:
                 raise ModelPassed(
                     "its client is not installed: install interlock[models]"

@@ -29,8 +29,8 @@ from pydantic_ai.providers.google_cloud import GoogleCloudProvider
 from pydantic_ai.providers.openai import OpenAIProvider
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models.heard import listen_to, listened_client
-from interlock.generator.models.port import ModelPassed
+from interlock.models.heard import listen_to, listened_client
+from interlock.models.port import ModelPassed
 from interlock_contracts.base import Model
 
 _GOOGLE_SCOPE = "https://www.googleapis.com/auth/cloud-platform"

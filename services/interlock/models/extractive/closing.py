@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from string import Formatter
 from typing import Any
 
-from interlock.generator.models.extractive.words import stems
+from interlock.models.extractive.words import stems
 from interlock_contracts.actions import Effect, Result
 from interlock_contracts.canonical import canonical_json
 from interlock_contracts.failures import FailureCode

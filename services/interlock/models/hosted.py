@@ -37,10 +37,10 @@ from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models.clients import HostedOptions, Opened, make_client
-from interlock.generator.models.heard import listening
-from interlock.generator.models.port import ModelPassed, ModelRequest, ModelResponse
-from interlock.generator.parse import Output
+from interlock.models.clients import HostedOptions, Opened, make_client
+from interlock.models.heard import listening
+from interlock.models.parse import Output
+from interlock.models.port import ModelPassed, ModelRequest, ModelResponse
 from interlock_contracts.base import Model
 from interlock_contracts.canonical import digest
 from interlock_contracts.proposal import Statement

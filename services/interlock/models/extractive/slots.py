@@ -20,7 +20,7 @@ from typing import Any
 import jsonschema_rs
 
 from interlock.bundles.patterns import PatternTimeout, pattern
-from interlock.generator.models.extractive.words import all_stems
+from interlock.models.extractive.words import all_stems
 from interlock_contracts.privacy import PLACEHOLDER
 from interlock_contracts.tools import ToolSpec
 

@@ -6,8 +6,8 @@ from typing import Any, Self
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models.port import ModelPassed, ModelRequest, ModelResponse
-from interlock.generator.models.recording import Recordings
+from interlock.models.port import ModelPassed, ModelRequest, ModelResponse
+from interlock.models.recording import Recordings
 from interlock_contracts.base import Digest
 from interlock_contracts.base import Model as Message
 

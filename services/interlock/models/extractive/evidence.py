@@ -10,9 +10,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from interlock.generator.models.extractive.figures import HOW, fit, wanted
-from interlock.generator.models.extractive.sentences import Sentence, sentences
-from interlock.generator.models.extractive.words import asked_stems, related, stems
+from interlock.models.extractive.figures import HOW, fit, wanted
+from interlock.models.extractive.sentences import Sentence, sentences
+from interlock.models.extractive.words import asked_stems, related, stems
 from interlock_contracts.retrieval import Chunk
 
 MIN_COVERAGE = {1: 0.5, 2: 0.6, 3: 0.5}

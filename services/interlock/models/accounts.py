@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from time import monotonic
 
 from interlock.bundles.model import AccountLimits
-from interlock.generator.models.port import ModelPassed
+from interlock.models.port import ModelPassed
 
 WINDOW_S = 60.0
 

@@ -15,7 +15,7 @@ import structlog
 from pydantic import ValidationError
 
 from interlock.bundles.model import ModelCandidate
-from interlock.generator.models.port import Model, ModelPassed, ModelRequest, ModelResponse
+from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse
 from interlock_contracts.base import Model as Message
 from interlock_contracts.canonical import canonical_json, digest_bytes
 

@@ -1,0 +1,1 @@
+"""Models behind one port, for the stages that ask one. A swap is a change of the bundle."""
