@@ -14,32 +14,35 @@ import numpy as np
 from qdrant_client import AsyncQdrantClient
 
 from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Index, Query, ranking
-from interlock.retriever.pgvector import PgVectorIndex, connect
-from interlock.retriever.qdrant import QdrantIndex
+from interlock.retriever.pgvector import PgServer
+from interlock.retriever.qdrant import QdrantServer
 from interlock_contracts.retrieval import Ranking
+
+IDENTITY = f"sha256:{'0' * 64}"
 
 
 async def beside(entries: Sequence[Entry]) -> AsyncIterator[tuple[str, float, Index]]:
     """Each alternative that can run here, filled: (name, seconds to build, index)."""
     started = time.perf_counter()
-    client = AsyncQdrantClient(":memory:")
-    local = await QdrantIndex.create(client, f"sha256:{'0' * 64}", entries[0].dense.size)
+    qdrant = QdrantServer(AsyncQdrantClient(":memory:"))
+    local = await qdrant.index(IDENTITY, entries[0].dense.size, ())
     await local.upsert(entries)
     yield "qdrant-client, local mode", time.perf_counter() - started, local
-    await client.close()
+    await qdrant.close()
     if find_spec("pgserver") and find_spec("asyncpg"):
         with tempfile.TemporaryDirectory() as folder:
             server: Any = import_module("pgserver").get_server(folder, cleanup_mode="stop")
-            pool = await connect(server.get_uri())
+            database = PgServer(server.get_uri())
+            pool = await database.pool()
             started = time.perf_counter()
-            postgres = await PgVectorIndex.create(pool, f"sha256:{'0' * 64}", entries[0].dense.size)
+            postgres = await database.index(IDENTITY, entries[0].dense.size, ())
             await postgres.upsert(entries)
             await pool.execute("VACUUM ANALYZE")
             yield "pgvector, our postings", time.perf_counter() - started, postgres
             started = time.perf_counter()
             plain = await PgTextSearch.create(pool, entries)
             yield "pgvector + tsvector", time.perf_counter() - started, plain
-            await pool.close()
+            await database.close()
             server.cleanup()
     if find_spec("tantivy"):
         with tempfile.TemporaryDirectory() as folder:

@@ -13,7 +13,7 @@ from interlock.retriever.corpus import Corpus
 from interlock.retriever.follow import catch_up
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch
-from interlock.retriever.parts import on_qdrant
+from interlock.retriever.qdrant import QdrantServer
 from interlock.runtime.broker.permissions import ERASER
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.errors import RetryLater
@@ -150,7 +150,7 @@ async def test_a_generation_made_of_what_was_read_before_goes_too(world: World) 
 async def test_an_index_on_a_server_is_deleted_there(world: World) -> None:
     client = AsyncQdrantClient(":memory:")
     folder = world.root / "index"
-    generations = Generations(folder, Words(), Corpus(folder), on_qdrant(client))
+    generations = Generations(folder, Words(), Corpus(folder), QdrantServer(client))
     live = LiveSearch(world.root, world.events, generations)
     await live.start()
     await live.open(BUNDLE)

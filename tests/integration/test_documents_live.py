@@ -18,7 +18,7 @@ from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import microseconds
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch
-from interlock.retriever.parts import on_qdrant
+from interlock.retriever.qdrant import QdrantServer
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.searcher import Searcher
 from interlock.runtime.broker.server import EmbeddedBroker
@@ -346,7 +346,7 @@ async def test_a_pinned_index_is_not_for_sources_with_other_scopes(world: World)
 async def test_an_index_on_a_server_follows_too(world: World) -> None:
     client = AsyncQdrantClient(":memory:")
     folder = world.root / "index"
-    generations = Generations(folder, Words(), Corpus(folder), on_qdrant(client), keep=2)
+    generations = Generations(folder, Words(), Corpus(folder), QdrantServer(client), keep=2)
     live = LiveSearch(world.root, world.events, generations)
     await live.start()
     await live.open(BUNDLE)

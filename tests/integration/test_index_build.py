@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient
 
 from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
-from interlock.retriever.parts import on_qdrant
+from interlock.retriever.qdrant import QdrantServer
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import build_index
@@ -65,8 +65,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=["embedded", "qdrant"])
 async def searcher(request: pytest.FixtureRequest, root: Path, tmp_path: Path) -> Searcher:
-    opened = on_qdrant(AsyncQdrantClient(":memory:")) if request.param == "qdrant" else None
-    return await build_index(BUNDLE, root, tmp_path / "index", embedder=Words(), opened=opened)
+    server = QdrantServer(AsyncQdrantClient(":memory:")) if request.param == "qdrant" else None
+    return await build_index(BUNDLE, root, tmp_path / "index", embedder=Words(), server=server)
 
 
 def about(
@@ -220,14 +220,14 @@ async def test_what_may_not_be_read_changes_nothing_at_any_step(root: Path, tmp_
 async def test_a_server_is_filled_and_its_words_counted_once(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = on_qdrant(AsyncQdrantClient(":memory:"))
-    first = await build_index(BUNDLE, root, tmp_path, embedder=Words(), opened=opened)
+    server = QdrantServer(AsyncQdrantClient(":memory:"))
+    first = await build_index(BUNDLE, root, tmp_path, embedder=Words(), server=server)
 
     def never(*_: object) -> None:
         raise AssertionError("counted again")
 
     monkeypatch.setattr("interlock.retriever.served.entries", never)
     monkeypatch.setattr("interlock.retriever.served.terms", never)
-    second = await build_index(BUNDLE, root, tmp_path, embedder=Words(), opened=opened)
+    second = await build_index(BUNDLE, root, tmp_path, embedder=Words(), server=server)
     asked = about("How many days for a return?")
     assert await first.search(asked) == await second.search(asked)

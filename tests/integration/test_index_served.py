@@ -1,111 +1,35 @@
 """Generations on every kind of index server: made, gone back to, deleted when they are old."""
 
-import tempfile
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
-from importlib.util import find_spec
+import asyncio
 from pathlib import Path
-from typing import Any
 
 import pytest
-from qdrant_client import AsyncQdrantClient
+from qdrant_client.models import Distance, VectorParams
 from tests.integration.test_index_build import Words
-from tests.integration.test_index_conformance import postgres, stand_in
+from tests.integration.test_stage_filter import call
 from tests.support.engines import serving
+from tests.support.indexes import DIMENSIONS, IDENTITY, WARNINGS, MakeServer, qdrant, servers
 
 from interlock.bundles.model import RetrievalSpec
 from interlock.retriever.documents import Document, Passage, cut
+from interlock.retriever.entries import entries
 from interlock.retriever.generations import Generations
-from interlock.retriever.parts import Open, on_postgres, on_qdrant, on_weaviate
-from interlock.retriever.pgvector import connect
+from interlock.retriever.qdrant import QdrantServer
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.served import delete_outdated, generation, generation_again
-from interlock.retriever.weaviate import connect as connect_weaviate
+from interlock.retriever.served import (
+    delete_outdated,
+    delete_unknown,
+    generation,
+    generation_again,
+    unknown_indexes,
+)
+from interlock.retriever.weaviate import WeaviateServer
 from interlock.runtime.errors import UserError
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Trust
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
-    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
-    pytest.mark.filterwarnings("ignore:XDG_RUNTIME_DIR is not set"),
-]
-
-Server = Callable[[], AbstractAsyncContextManager[Open]]
-
-
-@asynccontextmanager
-async def qdrant() -> AsyncIterator[Open]:
-    client = AsyncQdrantClient(":memory:")
-    yield on_qdrant(client)
-    await client.close()
-
-
-@asynccontextmanager
-async def pgvector() -> AsyncIterator[Open]:
-    pool = await connect(postgres())
-    yield on_postgres(pool)
-    await pool.close()
-
-
-@asynccontextmanager
-async def milvus() -> AsyncIterator[Open]:
-    from interlock.retriever.milvus import MilvusIndex
-
-    with tempfile.TemporaryDirectory() as folder:
-        client: Any = import_module("pymilvus").MilvusClient(f"{folder}/index.db")
-
-        async def opened(identity: str, dimension: int, audiences: Any) -> Any:
-            return await MilvusIndex.create(client, identity, dimension, audiences)
-
-        yield opened
-        client.close()
-
-
-@asynccontextmanager
-async def opensearch() -> AsyncIterator[Open]:
-    from interlock.retriever.lucene import OPENSEARCH, LuceneIndex
-
-    client: Any = import_module("opensearchpy").AsyncOpenSearch(stand_in())
-
-    async def opened(identity: str, dimension: int, audiences: Any) -> Any:
-        return await LuceneIndex.create(client, OPENSEARCH, identity, dimension, audiences)
-
-    yield opened
-    await client.close()
-
-
-@asynccontextmanager
-async def pinecone() -> AsyncIterator[Open]:
-    from interlock.retriever.pinecone import PineconeIndex
-
-    with serving() as (url, _):
-        client: Any = import_module("pinecone").AsyncIndex(host=url, api_key="none")
-
-        async def opened(identity: str, dimension: int, audiences: Any) -> Any:
-            return PineconeIndex(client, identity, dimension, audiences)
-
-        yield opened
-        await client.close()
-
-
-@asynccontextmanager
-async def weaviate() -> AsyncIterator[Open]:
-    async with connect_weaviate(stand_in()) as client:
-        yield on_weaviate(client)
-
-
-SERVERS: list[Server] = [qdrant, weaviate]
-for module, server in (
-    ("pgserver", pgvector),
-    ("milvus_lite", milvus),
-    ("opensearchpy", opensearch),
-    ("pinecone", pinecone),
-):
-    if find_spec(module):
-        SERVERS.append(server)
+pytestmark = WARNINGS
 
 
 def passages(text: str) -> list[Passage]:
@@ -130,12 +54,12 @@ async def texts(searcher: Searcher, *scopes: str) -> list[str]:
     return [chunk.text for chunk in (await searcher.search(asked)).chunks]
 
 
-@pytest.mark.parametrize("server", SERVERS)
+@servers
 async def test_old_generations_go_and_the_one_before_answers_again(
-    server: Server, tmp_path: Path
+    make: MakeServer, tmp_path: Path
 ) -> None:
-    async with server() as opened:
-        generations = Generations(tmp_path, Words(), opened=opened, keep=2)
+    async with make() as server:
+        generations = Generations(tmp_path, Words(), server=server, keep=2)
         made: list[str] = []
         for number in range(4):
             searcher = await generation(generations, passages(f"A return takes {number} days."))
@@ -145,20 +69,20 @@ async def test_old_generations_go_and_the_one_before_answers_again(
         assert {one.identity for one in generations.manifests()} == set(made[2:])
 
         # Another process, which knows what is in the folder alone.
-        again = Generations(tmp_path, Words(), opened=opened)
+        again = Generations(tmp_path, Words(), server=server)
         before = await generation_again(again, made[2])
         assert await texts(before, "staff") == ["A return takes 2 days."]
         assert await texts(before) == []
         with pytest.raises(UserError, match="there is no index"):
             await generation_again(again, made[0])
-        gone = await opened(made[0], Words().dimensions, ())
-        assert await gone.size() == 0
+        there = await server.indexes()
+        assert [server.name_of(one) in there for one in made] == [False, False, True, True]
 
 
-@pytest.mark.parametrize("server", SERVERS)
-async def test_what_is_pinned_or_answers_is_never_deleted(server: Server, tmp_path: Path) -> None:
-    async with server() as opened:
-        generations = Generations(tmp_path, Words(), opened=opened, keep=2)
+@servers
+async def test_what_is_pinned_or_answers_is_never_deleted(make: MakeServer, tmp_path: Path) -> None:
+    async with make() as server:
+        generations = Generations(tmp_path, Words(), server=server, keep=2)
         made = []
         for number in range(5):
             searcher = await generation(generations, passages(f"{number} days of return."))
@@ -173,15 +97,84 @@ async def test_what_is_pinned_or_answers_is_never_deleted(server: Server, tmp_pa
             assert await texts(made[place], "staff") == [f"{place} days of return."]
 
 
-@pytest.mark.parametrize("server", SERVERS)
-async def test_reindexing_fills_it_again(server: Server, tmp_path: Path) -> None:
-    async with server() as opened:
-        generations = Generations(tmp_path, Words(), opened=opened)
+@servers
+async def test_reindexing_fills_it_again(make: MakeServer, tmp_path: Path) -> None:
+    async with make() as server:
+        generations = Generations(tmp_path, Words(), server=server)
         content = passages("A return takes nine days.")
         identity = (await generation(generations, content)).identity
-        await (await opened(identity, Words().dimensions, ())).drop()
+        await server.drop(server.name_of(identity))
         with pytest.raises(UserError, match="not on the server any more"):
             await generation_again(generations, identity)
         made = await generation(generations, content, anew=True)
         assert made.identity == identity
         assert await texts(made, "staff") == ["A return takes nine days."]
+
+
+@servers
+async def test_what_no_generation_has_is_named_and_can_be_deleted(
+    make: MakeServer, tmp_path: Path
+) -> None:
+    """As when the folder that knew of it is gone, or a release called it otherwise."""
+    async with make() as server:
+        generations = Generations(tmp_path, Words(), server=server)
+        mine = (await generation(generations, passages("A return takes nine days."))).identity
+        others = [digest_bytes(text.encode()) for text in ("left", "being filled")]
+        for identity in others:
+            index = await server.index(identity, Words().dimensions, ())
+            await index.upsert(entries(passages("Of another time."), Words()))
+        left, filling = map(server.name_of, others)
+        unknown = await unknown_indexes(generations, server)
+        assert {left, filling} <= set(unknown) and server.name_of(mine) not in unknown
+
+        # The name of one that answers is never taken, whoever gives it.
+        asked = [left, filling, server.name_of(mine)]
+        with Generations(tmp_path, Words(), server=server).locked(others[1][7:39], shared=True):
+            assert await delete_unknown(generations, server, asked) == [left]
+        assert await delete_unknown(generations, server, [filling]) == [filling]
+        assert not {left, filling} & await server.indexes()
+        assert await texts(await generation_again(generations, mine), "staff")
+
+
+async def test_names_of_earlier_releases_are_ours_and_others_are_not() -> None:
+    digits = "0123456789abcdef" * 2
+    earlier = {f"interlock-{digits}", f"interlock_{digits}"}
+    async with qdrant() as server:
+        assert isinstance(server, QdrantServer)
+        for name in (*earlier, "interlock-handbook", f"theirs_{digits}", f"interlock_{digits}x"):
+            await server._client.create_collection(
+                name, VectorParams(size=2, distance=Distance.DOT)
+            )
+        assert await server.indexes() == earlier
+
+
+def test_prune_asks_first_and_takes_only_what_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving() as (url, engines):
+        monkeypatch.setenv("INTERLOCK_WEAVIATE_URL", url)
+        left = WeaviateServer(url).name_of(IDENTITY)
+
+        async def leave() -> None:
+            server = WeaviateServer(url)
+            await server.index(IDENTITY, DIMENSIONS, ())
+            await server.close()
+
+        asyncio.run(leave())
+        where = ("--state", str(tmp_path))
+        assert call(("index", "status", "--json", *where)).lines[0]["unknown"] == [left]
+        assert call(("index", "prune", "--dry-run", *where)).out == f"left {left}\n"
+        unasked = call(("index", "prune", *where))
+        assert unasked.status == 1 and left in unasked.err
+        assert list(engines.weaviate.collections) == [left]
+        done = call(("index", "prune", "--yes", "--json", *where))
+        assert done.lines == [{"unknown": [left], "deleted": [left]}]
+        assert not engines.weaviate.collections
+        assert call(("index", "prune", "--yes", *where)).out == "there is nothing to delete\n"
+    gone = call(("index", "prune", *where))
+    assert gone.status == 1 and gone.err.count("\n") == 1 and "check its address" in gone.err
+
+
+def test_there_is_nothing_to_prune_of_an_embedded_index(tmp_path: Path) -> None:
+    told = call(("index", "prune", "--state", str(tmp_path)))
+    assert told.status == 1 and "no server" in told.err

@@ -6,7 +6,6 @@ shown by it.
 """
 
 import json
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,22 +13,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from tests.support.lucene import Lucene, Product
 from tests.support.weaviate import Weaviate
 
 Json = Any
 
 
 class Engines:
-    """Documents by index (or namespace) and id, and every request that was made."""
+    """What is stored, for Pinecone by namespace and id, and every request that was made."""
 
-    def __init__(self) -> None:
+    def __init__(self, product: Product) -> None:
         self.stored: dict[str, dict[str, Json]] = {}
         self.seen: list[tuple[str, str, Json]] = []
         self.authorizations: list[str | None] = []
         self.weaviate = Weaviate()
+        self.lucene = Lucene(product)
 
-    def answer(self, method: str, path: str, body: list[Json]) -> tuple[int, Json]:
-        """(status, JSON) of one request; `body` are its lines."""
+    def answer(self, method: str, path: str, body: list[Json], media: str) -> tuple[int, Json]:
+        """(status, JSON) of one request; `body` are its lines, `media` says what they are."""
         parts = [unquote(part) for part in path.strip("/").split("/")]
         match (method, *parts):
             case (_, "v1", *rest):
@@ -47,38 +48,7 @@ class Engines:
             case ("POST", "describe_index_stats"):
                 counts = {name: {"vectorCount": len(rows)} for name, rows in self.stored.items()}
                 return 200, {"namespaces": counts, "dimension": 8}
-            case ("HEAD", name):
-                return (200 if name in self.stored else 404), None
-            case ("PUT", name):
-                self.stored[name] = {}
-                return 200, {"acknowledged": True}
-            case ("DELETE", name):
-                del self.stored[name]
-                return 200, {"acknowledged": True}
-            case (_, name, "_bulk"):
-                for action, document in zip(body[::2], body[1::2], strict=True):
-                    self.stored[name][action["index"]["_id"]] = document
-                return 200, {"errors": False, "items": []}
-            case (_, name, "_count"):
-                rows = self.stored[name].items()
-                query = body[0]["query"] if body else None
-                return 200, {"count": sum(query is None or _holds(query, *row) for row in rows)}
-            case (_, name, "_search"):
-                return 200, {"hits": {"hits": self._search(name, body[0])}}
-        return 404, {"error": f"{method} {path}"}
-
-    def _search(self, name: str, body: Json) -> list[Json]:
-        scored = [
-            (_score(body["query"], key, row), key, row)
-            for key, row in self.stored[name].items()
-            if _holds(body["query"], key, row)
-        ]
-        scored.sort(key=lambda one: (-one[0], one[1]))
-        wanted = body["_source"] or ()
-        return [
-            {"_id": key, "_score": score, "_source": {f: row[f] for f in wanted if f in row}}
-            for score, key, row in scored[: body["size"]]
-        ]
+        return self.lucene.answer(method, parts, body, media)
 
     def _pinecone_upsert(self, body: Json) -> Json:
         space = self.stored.setdefault(body.get("namespace", ""), {})
@@ -124,64 +94,10 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def _holds(query: Json, key: str, row: Json) -> bool:
-    """Whether a document is a hit of a query of the query DSL."""
-    ((kind, about),) = query.items()
-    match kind:
-        case "term":
-            return all(row.get(field) == value for field, value in about.items())
-        case "terms":
-            return all(row.get(field) in values for field, values in about.items())
-        case "range":
-            ((field, limits),) = about.items()
-            return all(_OPERATORS[f"${name}"](row[field], limit) for name, limit in limits.items())
-        case "ids":
-            return key in about["values"]
-        case "exists":
-            return about["field"] in row
-        case "rank_feature":
-            field, _, feature = about["field"].partition(".")
-            return feature in row[field]
-        case "script_score":
-            return _holds(about["query"], key, row)
-        case "bool":
-            should = about.get("should", ())
-            return all(_holds(one, key, row) for one in about["filter"]) and (
-                not should or any(_holds(one, key, row) for one in should)
-            )
-    raise AssertionError(kind)
-
-
-def _score(query: Json, key: str, row: Json) -> float:
-    ((kind, about),) = query.items()
-    match kind:
-        case "bool":
-            hits = (one for one in about.get("should", ()) if _holds(one, key, row))
-            return sum(_score(one, key, row) for one in hits)
-        case "rank_feature":
-            assert about["linear"] == {}
-            field, _, feature = about["field"].partition(".")
-            return float(about["boost"] * row[field][feature])
-        case "script_score":
-            script = about["script"]
-            if script.get("lang") == "knn":
-                assert script["source"] == "knn_score"
-                assert script["params"]["space_type"] == "innerproduct"
-                asked = script["params"]["query_value"]
-            else:
-                assert re.fullmatch(
-                    r"Math\.max\(dotProduct\(params\.query, 'dense'\) \+ 1\.0, 0\)",
-                    script["source"],
-                )
-                asked = script["params"]["query"]
-            return float(1 + sum(a * b for a, b in zip(asked, row["dense"], strict=True)))
-    return 0.0
-
-
 @contextmanager
-def serving() -> Iterator[tuple[str, Engines]]:
-    """(URL, what it holds) of a server on a free port."""
-    engines = Engines()
+def serving(product: Product = "opensearch") -> Iterator[tuple[str, Engines]]:
+    """(URL, what it holds) of a server on a free port; of the two, it is `product`."""
+    engines = Engines(product)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -203,13 +119,15 @@ def serving() -> Iterator[tuple[str, Engines]]:
                 ]
             engines.seen.append((self.command, self.path, body))
             engines.authorizations.append(self.headers.get("authorization"))
-            status, answer = engines.answer(self.command, where.path, body)
+            media = self.headers.get("content-type") or ""
+            status, answer = engines.answer(self.command, where.path, body, media)
             data = b"" if answer is None else json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(data)))
-            # Without it Elasticsearch's client takes the server for something else.
-            self.send_header("x-elastic-product", "Elasticsearch")
+            if product == "elasticsearch":
+                # Without it the client takes the server for something else.
+                self.send_header("x-elastic-product", "Elasticsearch")
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(data)

@@ -296,12 +296,14 @@ class Weaviate:
         match (method, *parts):
             case ("GET", "schema", name):
                 return (200, {"class": name}) if name in self.collections else (404, None)
+            case ("GET", "schema"):
+                return 200, {"classes": [{"class": name} for name in self.collections]}
             case ("POST", "schema"):
                 need(body["class"] not in self.collections, "class already exists")
                 self.collections[body["class"]] = Collection(body)
                 return 200, body
             case ("DELETE", "schema", name):
-                del self.collections[name]
+                self.collections.pop(name, None)
                 return 200, None
             case ("POST", "batch", "objects"):
                 need(set(body) <= {"objects", "fields"}, "unknown fields of a batch")

@@ -9,11 +9,11 @@ import pytest
 from interlock.retriever.fast import FastEmbedder, FastReranker
 from interlock.retriever.hosted import ApiEmbedder, ApiReranker
 from interlock.retriever.parts import (
-    backend_of,
     embedder_of,
     external_of,
     reranker_of,
     rewriter_of,
+    server_of,
 )
 from interlock.retriever.settings import RetrieverSettings
 from interlock.runtime.errors import UserError
@@ -25,7 +25,7 @@ def settings(**given: Any) -> RetrieverSettings:
 
 def test_nothing_named_is_the_embedded_default() -> None:
     plain = settings()
-    assert backend_of(plain) is None and reranker_of(plain) is None
+    assert server_of(plain) is None and reranker_of(plain) is None
     assert rewriter_of(plain) is None and external_of(plain) == {}
     assert embedder_of(plain).name.startswith("wordllama-")
 
@@ -69,7 +69,7 @@ def test_parts_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said(given: dict[str, Any], says: str) -> None:
     made = settings(**given)
     with pytest.raises(UserError, match=says):
-        for part in (backend_of, embedder_of, reranker_of, rewriter_of, external_of):
+        for part in (server_of, embedder_of, reranker_of, rewriter_of, external_of):
             part(made)
 
 

@@ -56,7 +56,7 @@ async def _retriever(settings: Settings, index: Path) -> Decide:
 
     parts = parts_of(load_settings(RetrieverSettings))
     bundle, root = bundles_of(settings).active(), bundle_folder(settings.bundle)
-    made = await build_index(bundle, root, index, embedder=parts.embedder, opened=parts.opened)
+    made = await build_index(bundle, root, index, embedder=parts.embedder, server=parts.server)
     search = parts.around(made)
     return lambda given: retriever.decide(given, search)
 

@@ -1,14 +1,17 @@
-"""What backends on a server have in common: who asks, made one filter, and checked again.
+"""What index servers have in common: who asks, made one filter, and checked again.
 
-An engine here stores one record per passage: `chunk_id`, `tenant`, `source`, `audience`, from
-when until when it is valid, the passage as JSON (`body`), and two vectors. `audience` is the set
-of scopes as one word, so that "holds all of its scopes" is "its audience is one of these", which
-every engine can filter by.
+An adapter has a `Server`, which makes, lists and removes indexes, and a `ServerIndex`, which
+stores, scores, reads and counts; the rest is here. An index on a server stores one record per
+passage: `chunk_id`, `tenant`, `source`, `audience`, from when until when it is valid, the passage
+as JSON (`body`), and two vectors. `audience` is the set of scopes as one word, so that "holds all
+of its scopes" is "its audience is one of these", which every engine can filter by.
 The audiences there are were told when the index was opened, or seen when it was filled: one that
 is not known is found by nobody.
 """
 
+import asyncio
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +34,21 @@ from interlock.retriever.index import (
 from interlock_contracts.retrieval import Ranking
 
 BATCH = 100
-"""Passages per call of an upsert."""
+"""Passages per call of an upsert, where an engine is not better off with all of them."""
+
+LAYOUT = 2
+"""How an index is laid out on servers. It is part of the name: one of another layout is not read,
+but made anew beside it."""
+
+NAME = re.compile(r"interlock\d*[-_][0-9a-f]{32}", re.IGNORECASE)
+"""What indexes of ours are called: of this layout, of those before it, in any engine's case."""
+
+WORDS = ("tenant", "source", "audience")
+MOMENTS = ("valid_from", "valid_until")
+"""What is filtered by: words as they are, and microseconds since 1970."""
+
+Audiences = Iterable[Collection[str]]
+"""The sets of scopes that the passages of an index need."""
 
 Scored = Iterable[tuple[str, float]]
 """Chunk ids with their scores."""
@@ -64,11 +81,6 @@ def audience(scopes: Iterable[str]) -> str:
     return "+".join(sorted(scopes)) or "*"
 
 
-def name_of(identity: str) -> str:
-    """What an index is called on a server: letters and digits that all of them accept."""
-    return f"interlock_{identity.removeprefix('sha256:')[:32]}"
-
-
 def record(entry: Entry) -> dict[str, Any]:
     """What is stored of a passage beside its vectors."""
     one = entry.passage
@@ -86,10 +98,13 @@ def record(entry: Entry) -> dict[str, Any]:
 class ServerIndex(ABC):
     """An `Index` of which an adapter does the rest: store, score, read, count."""
 
-    def __init__(self, identity: str, audiences: Iterable[Collection[str]]) -> None:
-        """`audiences` are the sets of scopes of the passages that are there already."""
+    batch = BATCH
+    """Passages per call of `_store`."""
+
+    def __init__(self, name: str, identity: str, audiences: Audiences) -> None:
+        """`audiences` are those of the passages that are there already."""
         self.identity = identity
-        self.name = name_of(identity)
+        self.name = name
         self._audiences = {audience(scopes) for scopes in audiences}
 
     @abstractmethod
@@ -100,12 +115,12 @@ class ServerIndex(ABC):
     async def _store(self, batch: Sequence[Entry]) -> None:
         """Store them; found by the next search."""
 
-    @abstractmethod
     async def _leg(self, leg: str, vector: Any, access: Access, limit: int) -> Scored:
         """The best `limit` of a leg, filtered in the engine's own query.
 
         `vector` is an array for the dense leg and weights by dimension for the keyword leg.
         """
+        raise NotImplementedError("an adapter without it has `_legs`")
 
     @abstractmethod
     async def _read(
@@ -117,12 +132,21 @@ class ServerIndex(ABC):
     async def _count(self, access: Access) -> int:
         """How many passages there are for this reader."""
 
+    async def _legs(
+        self, asked: Mapping[str, Any], access: Access, limit: int
+    ) -> Mapping[str, Scored]:
+        """Several legs, by name: at the same time, unless an engine takes them in one call."""
+        found = await asyncio.gather(
+            *(self._leg(leg, vector, access, limit) for leg, vector in asked.items())
+        )
+        return dict(zip(asked, found, strict=True))
+
     async def upsert(self, entries: Sequence[Entry]) -> None:
-        """Store passages, `BATCH` at a time."""
+        """Store passages, `batch` at a time."""
         newest = list({one.passage.chunk_id: one for one in entries}.values())
         self._audiences.update(audience(one.passage.scopes) for one in newest)
-        for start in range(0, len(newest), BATCH):
-            await self._store(newest[start : start + BATCH])
+        for start in range(0, len(newest), self.batch):
+            await self._store(newest[start : start + self.batch])
 
     async def search(
         self,
@@ -135,13 +159,13 @@ class ServerIndex(ABC):
     ) -> tuple[Ranking, ...]:
         """Both legs."""
         access = replace(self._access(tenant, scopes, sources), at=query.at)
-        words: Scored = ()
-        near: Scored = ()
-        if query.keyword and access.audiences:
-            words = await self._leg(KEYWORD, query.keyword, access, limit)
-        if query.dense is not None and query.dense.any() and access.audiences:
-            near = await self._leg(DENSE, query.dense, access, limit)
-        return ranking(KEYWORD, words, limit), ranking(DENSE, near, limit)
+        asked: dict[str, Any] = {}
+        if query.keyword:
+            asked[KEYWORD] = query.keyword
+        if query.dense is not None and query.dense.any():
+            asked[DENSE] = query.dense
+        found = await self._legs(asked, access, limit) if asked and access.audiences else {}
+        return tuple(ranking(leg, found.get(leg, ()), limit) for leg in (KEYWORD, DENSE))
 
     async def fetch(
         self,
@@ -199,3 +223,31 @@ class ServerIndex(ABC):
         rows = await self._read(list(chunk_ids), access, vectors=vectors)
         stored = ((passage(json.loads(body)), vector) for body, vector in rows)
         return {one.chunk_id: (one, vector) for one, vector in stored if access.allows(one)}
+
+
+class Server(ABC):
+    """Where indexes are: one installation's, each under a name made of its identity."""
+
+    def name_of(self, identity: str) -> str:
+        """What an index is called there: letters and digits that every engine accepts."""
+        return f"interlock{LAYOUT}_{identity.removeprefix('sha256:')[:32]}"
+
+    @abstractmethod
+    async def index(self, identity: str, dimension: int, audiences: Audiences) -> ServerIndex:
+        """The index with this identity, made if it is not there; `audiences` are its passages'."""
+
+    async def indexes(self) -> set[str]:
+        """The names of all indexes of ours there, also those of other layouts."""
+        return {name for name in await self._names() if NAME.fullmatch(name)}
+
+    @abstractmethod
+    async def _names(self) -> Iterable[str]:
+        """The names of all indexes there, at least ours."""
+
+    @abstractmethod
+    async def drop(self, name: str) -> None:
+        """Remove an index; one that is not there is no error."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of the connections."""

@@ -20,9 +20,9 @@ from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus, Remembering
 from interlock.retriever.documents import Passage
 from interlock.retriever.embedded import EmbeddedIndex
+from interlock.retriever.engine import Server
 from interlock.retriever.entries import entries
 from interlock.retriever.index import index_identity
-from interlock.retriever.parts import Open
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.vocabulary import Vocabulary
 from interlock.runtime.embedding import TextEmbedder
@@ -93,21 +93,21 @@ def sources_identity(bundle: Bundle) -> str:
 class Generations:
     """The generations in one folder, shared by every process that has it.
 
-    With a `corpus` no text of a passage is embedded twice. With `opened` the indexes are on a
-    server (`served`), and the folder has their manifests and vocabularies. `keep` generations
+    With a `corpus` no text of a passage is embedded twice. With a `server` the indexes are
+    there (`served`), and the folder has their manifests and vocabularies. `keep` generations
     are kept, and those that are pinned or in use.
     """
 
     folder: Path
     embedder: TextEmbedder
     corpus: Corpus | None = None
-    opened: Open | None = None
+    server: Server | None = None
     keep: int = KEPT
 
     @property
     def place(self) -> Path:
         """Where the generations are; those on a server and embedded ones do not mix."""
-        return self.folder if self.opened is None else self.folder / SERVER
+        return self.folder if self.server is None else self.folder / SERVER
 
     def current(self) -> Current:
         """Which one answers, as was last written down."""
@@ -285,15 +285,17 @@ class Generations:
         building.rename(folder)
 
     @contextmanager
-    def locked(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+    def locked(self, name: str, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
         """One process, and one thread, at a time; the kernel lets go when its holder dies.
 
-        Whether it is ours; without `wait` it may be somebody else's.
+        Whether it is ours; without `wait` it may be somebody else's. `shared` keeps out those
+        alone who do not share it.
         """
         self.place.mkdir(parents=True, exist_ok=True)
         with (self.place / f".lock-{name[:8]}").open("w") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+                fcntl.flock(file, how | (0 if wait else fcntl.LOCK_NB))
             except BlockingIOError:
                 yield False
                 return

@@ -26,9 +26,6 @@ LAYOUT = 8
 KEYWORD, DENSE = "keyword", "dense"
 """The names of the two legs, and of the engine's two vectors."""
 
-FIELDS = ("tenant", "source", "scopes")
-"""What is filtered by, and so indexed by the engine."""
-
 COARSE = 10**5
 """Scores are rounded to parts of this: the rest is 32-bit noise, otherwise on another engine."""
 

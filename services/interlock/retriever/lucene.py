@@ -6,11 +6,20 @@ right to 0.4 %. The dense leg is exact, by a script over what the filter leaves.
 local server that answers these calls; no OpenSearch and no Elasticsearch was run here.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interlock.retriever.engine import Access, Scored, ServerIndex, record
+from interlock.retriever.engine import (
+    MOMENTS,
+    WORDS,
+    Access,
+    Audiences,
+    Scored,
+    Server,
+    ServerIndex,
+    record,
+)
 from interlock.retriever.index import DENSE, KEYWORD, Entry
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.failures import FailureCode
@@ -18,13 +27,14 @@ from interlock_contracts.failures import FailureCode
 
 @dataclass(frozen=True, slots=True)
 class Flavour:
-    """Where the two differ: the dense field, and the script that multiplies.
+    """Where the two differ: the dense field, the script that multiplies, how vectors are read.
 
     Scores must not be negative, so both scripts give the product plus one.
     """
 
     field: Callable[[int], Mapping[str, Any]]
     script: Callable[[list[float]], Mapping[str, Any]]
+    vectors: Mapping[str, Any]
 
 
 OPENSEARCH = Flavour(
@@ -34,6 +44,7 @@ OPENSEARCH = Flavour(
         "source": "knn_score",
         "params": {"field": DENSE, "query_value": vector, "space_type": "innerproduct"},
     },
+    vectors={"_source": ["body", DENSE]},
 )
 
 ELASTICSEARCH = Flavour(
@@ -42,54 +53,58 @@ ELASTICSEARCH = Flavour(
         "source": f"Math.max(dotProduct(params.query, '{DENSE}') + 1.0, 0)",
         "params": {"query": vector},
     },
+    # Since 9.2 `_source` is without vectors.
+    vectors={"_source": ["body"], "fields": [DENSE]},
 )
 
 
-class LuceneIndex(ServerIndex):
-    """An `Index` over one index there; `client` is an `AsyncOpenSearch` or `AsyncElasticsearch`."""
+class LuceneServer(Server):
+    """Indexes there; `client` is an `AsyncOpenSearch` or `AsyncElasticsearch`."""
 
-    def __init__(
-        self,
-        client: Any,
-        flavour: Flavour,
-        identity: str,
-        audiences: Iterable[Collection[str]] = (),
-    ) -> None:
-        super().__init__(identity, audiences)
+    def __init__(self, client: Any, flavour: Flavour) -> None:
         self._client = client
         self._flavour = flavour
 
-    @classmethod
-    async def create(
-        cls,
-        client: Any,
-        flavour: Flavour,
-        identity: str,
-        dimension: int,
-        audiences: Iterable[Collection[str]] = (),
-    ) -> "LuceneIndex":
-        """The index with this identity; it is made there if it is missing."""
-        index = cls(client, flavour, identity, audiences)
-        if not await client.indices.exists(index=index.name):
-            filtered = {field: {"type": "keyword"} for field in ("tenant", "source", "audience")}
+    async def index(self, identity: str, dimension: int, audiences: Audiences) -> "LuceneIndex":
+        """An index there."""
+        name = self.name_of(identity)
+        if not await self._client.indices.exists(index=name):
             mapping = {
-                **filtered,
-                **{field: {"type": "long"} for field in ("valid_from", "valid_until")},
+                **{field: {"type": "keyword"} for field in WORDS},
+                **{field: {"type": "long"} for field in MOMENTS},
                 "body": {"type": "keyword", "index": False, "doc_values": False},
                 KEYWORD: {"type": "rank_features"},
-                DENSE: flavour.field(dimension),
+                DENSE: self._flavour.field(dimension),
             }
             body = {"mappings": {"dynamic": False, "properties": mapping}}
-            await client.indices.create(index=index.name, body=body)
-        return index
+            await self._client.indices.create(index=name, body=body)
+        return LuceneIndex(self._client, self._flavour, name, identity, audiences)
+
+    async def _names(self) -> Iterable[str]:
+        return list(await self._client.indices.get_alias(index="interlock*"))
+
+    async def drop(self, name: str) -> None:
+        """Remove an index."""
+        await self._client.indices.delete(index=name, ignore_unavailable=True)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.close()
+
+
+class LuceneIndex(ServerIndex):
+    """An `Index` over one index there."""
+
+    def __init__(
+        self, client: Any, flavour: Flavour, name: str, identity: str, audiences: Audiences
+    ) -> None:
+        super().__init__(name, identity, audiences)
+        self._client = client
+        self._flavour = flavour
 
     async def size(self) -> int:
         """How many passages are stored, of all tenants."""
         return int((await self._client.count(index=self.name))["count"])
-
-    async def drop(self) -> None:
-        """Remove the index."""
-        await self._client.indices.delete(index=self.name)
 
     async def _store(self, batch: Sequence[Entry]) -> None:
         lines: list[dict[str, Any]] = []
@@ -128,11 +143,11 @@ class LuceneIndex(ServerIndex):
         body = {
             "size": len(chunk_ids),
             "query": {"bool": {"filter": wanted}},
-            "_source": ["body", DENSE] if vectors else ["body"],
+            **(self._flavour.vectors if vectors else {"_source": ["body"]}),
         }
         found = await self._client.search(index=self.name, body=body)
-        rows = (hit["_source"] for hit in found["hits"]["hits"])
-        return [(row["body"], row.get(DENSE)) for row in rows]
+        hits = ({**hit.get("fields", {}), **hit["_source"]} for hit in found["hits"]["hits"])
+        return [(row["body"], row.get(DENSE)) for row in hits]
 
     async def _count(self, access: Access) -> int:
         body = {"query": {"bool": {"filter": _filter(access)}}}

@@ -6,11 +6,19 @@ leaves nothing out. The client blocks, so every call has a thread.
 
 import asyncio
 import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
-from interlock.retriever.engine import Access, Scored, ServerIndex, record
+from interlock.retriever.engine import (
+    MOMENTS,
+    Access,
+    Audiences,
+    Scored,
+    Server,
+    ServerIndex,
+    record,
+)
 from interlock.retriever.index import DENSE, KEYWORD, Entry
 
 MAX_BODY = 65_535
@@ -20,38 +28,28 @@ NOTHING = {2**32 - 2: 1e-6}
 """The sparse vector of a passage without terms: Milvus wants at least one dimension."""
 
 
-class MilvusIndex(ServerIndex):
-    """An `Index` over one collection; `client` is a `pymilvus.MilvusClient`."""
+class MilvusServer(Server):
+    """Collections there; `client` is a `pymilvus.MilvusClient`."""
 
-    def __init__(
-        self, client: Any, identity: str, audiences: Iterable[Collection[str]] = ()
-    ) -> None:
-        super().__init__(identity, audiences)
+    def __init__(self, client: Any) -> None:
         self._client = client
 
-    @classmethod
-    async def create(
-        cls,
-        client: Any,
-        identity: str,
-        dimension: int,
-        audiences: Iterable[Collection[str]] = (),
-    ) -> "MilvusIndex":
-        """The index with this identity; its collection is made if it is not there."""
-        index = cls(client, identity, audiences)
-        await asyncio.to_thread(index._make, dimension)
-        return index
+    async def index(self, identity: str, dimension: int, audiences: Audiences) -> "MilvusIndex":
+        """A collection."""
+        name = self.name_of(identity)
+        await asyncio.to_thread(self._make, name, dimension)
+        return MilvusIndex(self._client, name, identity, audiences)
 
-    def _make(self, dimension: int) -> None:
-        if self._client.has_collection(self.name):
-            self._client.load_collection(self.name)
+    def _make(self, name: str, dimension: int) -> None:
+        if self._client.has_collection(name):
+            self._client.load_collection(name)
             return
         types = import_module("pymilvus").DataType
         schema = self._client.create_schema(auto_id=False)
         schema.add_field("chunk_id", types.VARCHAR, is_primary=True, max_length=512)
         for field, most in (("tenant", 64), ("source", 64), ("audience", 8_192)):
             schema.add_field(field, types.VARCHAR, max_length=most)
-        for field in ("valid_from", "valid_until"):
+        for field in MOMENTS:
             schema.add_field(field, types.INT64)
         schema.add_field("body", types.VARCHAR, max_length=MAX_BODY)
         schema.add_field(DENSE, types.FLOAT_VECTOR, dim=dimension)
@@ -60,16 +58,33 @@ class MilvusIndex(ServerIndex):
         indexes.add_index(DENSE, index_type="FLAT", metric_type="IP")
         indexes.add_index(KEYWORD, index_type="SPARSE_INVERTED_INDEX", metric_type="IP")
         self._client.create_collection(
-            self.name, schema=schema, index_params=indexes, consistency_level="Strong"
+            name, schema=schema, index_params=indexes, consistency_level="Strong"
         )
+
+    async def _names(self) -> Iterable[str]:
+        names: list[str] = await asyncio.to_thread(self._client.list_collections)
+        return names
+
+    async def drop(self, name: str) -> None:
+        """Remove a collection."""
+        if await asyncio.to_thread(self._client.has_collection, name):
+            await asyncio.to_thread(self._client.drop_collection, name)
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await asyncio.to_thread(self._client.close)
+
+
+class MilvusIndex(ServerIndex):
+    """An `Index` over one collection."""
+
+    def __init__(self, client: Any, name: str, identity: str, audiences: Audiences) -> None:
+        super().__init__(name, identity, audiences)
+        self._client = client
 
     async def size(self) -> int:
         """How many passages are stored, of all tenants."""
         return await self._counted("")
-
-    async def drop(self) -> None:
-        """Remove the index."""
-        await asyncio.to_thread(self._client.drop_collection, self.name)
 
     async def _store(self, batch: Sequence[Entry]) -> None:
         rows = [

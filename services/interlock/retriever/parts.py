@@ -4,18 +4,18 @@ Every library is imported where it is wanted; what is missing or misspelt is a `
 """
 
 import sys
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import SecretStr
 
+from interlock.retriever.engine import Server
 from interlock.retriever.external import External, WithExternal
 from interlock.retriever.fast import fast_embedder, fast_reranker
 from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker
-from interlock.retriever.index import Index
 from interlock.retriever.rerank import Reranker
 from interlock.retriever.search import Rewriter, Search
 from interlock.retriever.searcher import Searcher
@@ -23,30 +23,13 @@ from interlock.retriever.settings import RetrieverSettings
 from interlock.runtime.embedding import TextEmbedder, load_wordllama
 from interlock.runtime.errors import UserError
 
-Audiences = Collection[Collection[str]]
-"""The sets of scopes that the passages of an index need."""
-
-
-class Counted(Index, Protocol):
-    """An index on a server, which may be filled already."""
-
-    async def size(self) -> int:
-        """How many passages are stored, of all tenants."""
-
-    async def drop(self) -> None:
-        """Delete the index there."""
-
-
-Open = Callable[[str, int, Audiences], Awaitable[Counted]]
-"""(identity, dimensions, audiences) → the index there, made if it is missing."""
-
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an installation searches with; without `opened` the index is embedded."""
+    """What an installation searches with; without `server` the index is embedded."""
 
     embedder: TextEmbedder
-    opened: Open | None = None
+    server: Server | None = None
     reranker: Reranker | None = None
     rewriter: Rewriter | None = None
     external: Mapping[str, External] = field(default_factory=dict)
@@ -56,21 +39,26 @@ class Parts:
         made = searcher.using(reranker=self.reranker, rewriter=self.rewriter)
         return WithExternal(made, self.external) if self.external else made
 
+    async def aclose(self) -> None:
+        """Let go of the connections to the server, if there is one."""
+        if self.server is not None:
+            await self.server.close()
+
 
 def parts_of(settings: RetrieverSettings) -> Parts:
     """Everything that the settings name; raises `UserError`."""
     return Parts(
         embedder_of(settings),
-        backend_of(settings),
+        server_of(settings),
         reranker_of(settings),
         rewriter_of(settings),
         external_of(settings),
     )
 
 
-def backend_of(settings: RetrieverSettings) -> Open | None:
+def server_of(settings: RetrieverSettings) -> Server | None:
     """The one server that the settings name; None: the embedded index."""
-    known: Mapping[str, tuple[object, Callable[[RetrieverSettings], Open]]] = {
+    known: Mapping[str, tuple[object, Callable[[RetrieverSettings], Server]]] = {
         "INTERLOCK_QDRANT_URL": (settings.qdrant_url, _qdrant),
         "INTERLOCK_POSTGRES_INDEX_URL": (settings.postgres_index_url, _postgres),
         "INTERLOCK_MILVUS_URI": (settings.milvus_uri, _milvus),
@@ -85,114 +73,57 @@ def backend_of(settings: RetrieverSettings) -> Open | None:
     return known[named[0]][1](settings) if named else None
 
 
-def on_qdrant(client: Any) -> Open:
-    """Collections there; `client` is an `AsyncQdrantClient`."""
-    from interlock.retriever.qdrant import QdrantIndex
-
-    async def opened(identity: str, dimension: int, _: Audiences) -> Counted:
-        return await QdrantIndex.create(client, identity, dimension)
-
-    return opened
-
-
-def on_postgres(pool: Any) -> Open:
-    """Tables there; `pool` is asyncpg's."""
-    from interlock.retriever.pgvector import PgVectorIndex
-
-    async def opened(identity: str, dimension: int, _: Audiences) -> Counted:
-        return await PgVectorIndex.create(pool, identity, dimension)
-
-    return opened
-
-
-def on_weaviate(client: Any) -> Open:
-    """Collections there; `client` is what `weaviate.connect` gives."""
-    from interlock.retriever.weaviate import WeaviateIndex
-
-    async def opened(identity: str, _: int, audiences: Audiences) -> Counted:
-        return await WeaviateIndex.create(client, identity, audiences)
-
-    return opened
-
-
-def _qdrant(settings: RetrieverSettings) -> Open:
+def _qdrant(settings: RetrieverSettings) -> Server:
     library = _library("qdrant_client", "qdrant")
-    client = library.AsyncQdrantClient(
-        url=settings.qdrant_url, api_key=_secret(settings.qdrant_api_key)
-    )
-    return on_qdrant(client)
+    from interlock.retriever.qdrant import QdrantServer
+
+    key = _secret(settings.qdrant_api_key)
+    return QdrantServer(library.AsyncQdrantClient(url=settings.qdrant_url, api_key=key))
 
 
-def _postgres(settings: RetrieverSettings) -> Open:
+def _postgres(settings: RetrieverSettings) -> Server:
     _library("asyncpg", "pgvector")
-    from interlock.retriever.pgvector import connect
+    from interlock.retriever.pgvector import PgServer
 
-    pools: list[Any] = []
-
-    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
-        if not pools:
-            pools.append(await connect(_secret(settings.postgres_index_url) or ""))
-        return await on_postgres(pools[0])(identity, dimension, audiences)
-
-    return opened
+    return PgServer(_secret(settings.postgres_index_url) or "")
 
 
-def _milvus(settings: RetrieverSettings) -> Open:
+def _milvus(settings: RetrieverSettings) -> Server:
     library = _library("pymilvus", "milvus")
-    from interlock.retriever.milvus import MilvusIndex
+    from interlock.retriever.milvus import MilvusServer
 
-    client = library.MilvusClient(settings.milvus_uri, token=_secret(settings.milvus_token) or "")
-
-    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
-        return await MilvusIndex.create(client, identity, dimension, audiences)
-
-    return opened
+    token = _secret(settings.milvus_token) or ""
+    return MilvusServer(library.MilvusClient(settings.milvus_uri, token=token))
 
 
-def _opensearch(settings: RetrieverSettings) -> Open:
+def _opensearch(settings: RetrieverSettings) -> Server:
     library = _library("opensearchpy", "opensearch")
-    from interlock.retriever.lucene import OPENSEARCH, LuceneIndex
+    from interlock.retriever.lucene import OPENSEARCH, LuceneServer
 
-    client = library.AsyncOpenSearch(_secret(settings.opensearch_url))
-
-    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
-        return await LuceneIndex.create(client, OPENSEARCH, identity, dimension, audiences)
-
-    return opened
+    return LuceneServer(library.AsyncOpenSearch(_secret(settings.opensearch_url)), OPENSEARCH)
 
 
-def _elasticsearch(settings: RetrieverSettings) -> Open:
+def _elasticsearch(settings: RetrieverSettings) -> Server:
     library = _library("elasticsearch", "elasticsearch")
-    from interlock.retriever.lucene import ELASTICSEARCH, LuceneIndex
+    from interlock.retriever.lucene import ELASTICSEARCH, LuceneServer
 
-    client = library.AsyncElasticsearch(
-        settings.elasticsearch_url, api_key=_secret(settings.elasticsearch_api_key)
-    )
-
-    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
-        return await LuceneIndex.create(client, ELASTICSEARCH, identity, dimension, audiences)
-
-    return opened
+    key = _secret(settings.elasticsearch_api_key)
+    client = library.AsyncElasticsearch(settings.elasticsearch_url, api_key=key)
+    return LuceneServer(client, ELASTICSEARCH)
 
 
-def _pinecone(settings: RetrieverSettings) -> Open:
+def _pinecone(settings: RetrieverSettings) -> Server:
     library = _library("pinecone", "pinecone")
-    from interlock.retriever.pinecone import PineconeIndex
+    from interlock.retriever.pinecone import PineconeServer
 
-    client = library.AsyncIndex(
-        host=settings.pinecone_host, api_key=_secret(settings.pinecone_api_key)
-    )
-
-    async def opened(identity: str, dimension: int, audiences: Audiences) -> Counted:
-        return PineconeIndex(client, identity, dimension, audiences)
-
-    return opened
+    key = _secret(settings.pinecone_api_key)
+    return PineconeServer(library.AsyncIndex(host=settings.pinecone_host, api_key=key))
 
 
-def _weaviate(settings: RetrieverSettings) -> Open:
-    from interlock.retriever.weaviate import connect
+def _weaviate(settings: RetrieverSettings) -> Server:
+    from interlock.retriever.weaviate import WeaviateServer
 
-    return on_weaviate(connect(settings.weaviate_url or "", _secret(settings.weaviate_api_key)))
+    return WeaviateServer(settings.weaviate_url or "", _secret(settings.weaviate_api_key))
 
 
 def embedder_of(settings: RetrieverSettings) -> TextEmbedder:

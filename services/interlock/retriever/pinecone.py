@@ -7,53 +7,70 @@ Search is Pinecone's own, approximate. Tested against a local server that answer
 Pinecone itself was not asked.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from interlock.retriever.engine import Access, Scored, ServerIndex, record
+from interlock.retriever.engine import NAME, Access, Audiences, Scored, Server, ServerIndex, record
 from interlock.retriever.index import DENSE, KEYWORD, Entry
 
 MOST = 10_000
 """The most results of one query."""
 
+_NAMESPACE = re.compile(f"(?P<index>{NAME.pattern})-.+", re.IGNORECASE)
 
-class PineconeIndex(ServerIndex):
-    """An `Index` inside one of theirs; `client` is a `pinecone.AsyncIndex`.
 
-    Namespaces are named after the identity and the tenant, so that one index there can hold
-    several of ours.
+class PineconeServer(Server):
+    """Namespaces of one index of theirs; `client` is a `pinecone.AsyncIndex`.
+
+    They are named after the identity and the tenant, so that one index there can hold several of
+    ours.
     """
 
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def index(self, identity: str, dimension: int, audiences: Audiences) -> "PineconeIndex":
+        """There is nothing to make: a namespace is there once something is in it."""
+        return PineconeIndex(self._client, self.name_of(identity), identity, dimension, audiences)
+
+    async def _names(self) -> Iterable[str]:
+        found = (_NAMESPACE.fullmatch(name) for name in await _spaces(self._client))
+        return {one["index"] for one in found if one}
+
+    async def drop(self, name: str) -> None:
+        """Remove an index: the namespaces of all tenants."""
+        for space in await _spaces(self._client):
+            if space.startswith(f"{name}-"):
+                await self._client.delete(delete_all=True, namespace=space)
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.close()
+
+
+async def _spaces(client: Any) -> Mapping[str, int]:
+    """All namespaces, and how many passages each has."""
+    stats = await client.describe_index_stats()
+    return {name: space.vector_count for name, space in (stats.namespaces or {}).items()}
+
+
+class PineconeIndex(ServerIndex):
+    """An `Index` over the namespaces that begin with its name."""
+
     def __init__(
-        self,
-        client: Any,
-        identity: str,
-        dimension: int,
-        audiences: Iterable[Collection[str]] = (),
+        self, client: Any, name: str, identity: str, dimension: int, audiences: Audiences
     ) -> None:
-        super().__init__(identity, audiences)
+        super().__init__(name, identity, audiences)
         self._client = client
         self._dimension = dimension
 
     async def size(self) -> int:
         """How many passages are stored, of all tenants."""
-        return sum((await self._spaces()).values())
-
-    async def drop(self) -> None:
-        """Remove the index: the namespaces of all tenants."""
-        for name in await self._spaces():
-            await self._client.delete(delete_all=True, namespace=name)
-
-    async def _spaces(self) -> dict[str, int]:
-        """The namespaces of this index, and how many passages each has."""
-        stats = await self._client.describe_index_stats()
-        return {
-            name: space.vector_count
-            for name, space in (stats.namespaces or {}).items()
-            if name.startswith(f"{self.name}-")
-        }
+        spaces = await _spaces(self._client)
+        return sum(count for name, count in spaces.items() if name.startswith(f"{self.name}-"))
 
     def _space(self, tenant: str) -> str:
         return f"{self.name}-{tenant}"

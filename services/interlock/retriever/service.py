@@ -6,8 +6,8 @@ from pathlib import Path
 from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage, load_passages
+from interlock.retriever.engine import Server
 from interlock.retriever.generations import Generations, sources_identity
-from interlock.retriever.parts import Open
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.served import generation, pinned_generation
 from interlock.runtime.embedding import TextEmbedder, load_wordllama
@@ -28,19 +28,19 @@ async def build_index(
     storage: Path,
     *,
     embedder: TextEmbedder | None = None,
-    opened: Open | None = None,
+    server: Server | None = None,
 ) -> Searcher:
     """A searcher over the documents of a bundle, and those of the log as last known here.
 
     `root` is the bundle's folder; `storage` a folder for embedded indexes, one below it per
     identity: an index that is there already is opened, not built again; one that is pinned for
-    these sources answers instead. With `opened` the index is on a server. Raises `UserError` for
+    these sources answers instead. With a `server` the index is there. Raises `UserError` for
     documents that cannot be read.
     """
     corpus = Corpus(storage)
     erasures = corpus.erasures()
     passages = all_passages(load_passages(bundle, root), corpus, bundle)
-    generations = Generations(storage, embedder or load_wordllama(), corpus, opened)
+    generations = Generations(storage, embedder or load_wordllama(), corpus, server)
     sources = sources_identity(bundle)
     pinned = await pinned_generation(generations, sources, erasures)
     return pinned or await generation(generations, passages, sources=sources, erasures=erasures)

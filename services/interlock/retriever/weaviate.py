@@ -10,12 +10,21 @@ local server that answers these calls; no Weaviate was run here.
 
 import json
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import httpx
 
-from interlock.retriever.engine import Access, Scored, ServerIndex, record
+from interlock.retriever.engine import (
+    MOMENTS,
+    WORDS,
+    Access,
+    Audiences,
+    Scored,
+    Server,
+    ServerIndex,
+    record,
+)
 from interlock.retriever.index import DENSE, Entry
 from interlock.runtime.errors import RetryLater, UserError
 from interlock_contracts.failures import FailureCode
@@ -26,49 +35,93 @@ CANDIDATES = 1_000
 TIMEOUT_S = 30.0
 
 
-def connect(url: str, key: str | None = None) -> httpx.AsyncClient:
-    """A client for the server at `url`, which is what is before `/v1`."""
-    headers = {"authorization": f"Bearer {key}"} if key else {}
-    base = f"{url.rstrip('/')}/v1/"
-    return httpx.AsyncClient(base_url=base, headers=headers, timeout=TIMEOUT_S)
+class WeaviateServer(Server):
+    """Collections there; `url` is what is before `/v1`."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        base = f"{url.rstrip('/')}/v1/"
+        self._client = httpx.AsyncClient(base_url=base, headers=headers, timeout=TIMEOUT_S)
+
+    def name_of(self, identity: str) -> str:
+        """Names of collections begin with a capital."""
+        return super().name_of(identity).capitalize()
+
+    async def index(
+        self,
+        identity: str,
+        dimension: int,  # noqa: ARG002  # a collection takes it from its first vector
+        audiences: Audiences,
+    ) -> "WeaviateIndex":
+        """A collection."""
+        name = self.name_of(identity)
+        if (await self.call("GET", f"schema/{name}", fine=404)).status_code == 404:
+            made = await self.call("POST", "schema", _collection(name), fine=422)
+            if made.status_code == 422:
+                # Another process was first; if it was not that, it is still not there.
+                await self.call("GET", f"schema/{name}")
+        return WeaviateIndex(self, name, identity, audiences)
+
+    async def _names(self) -> Iterable[str]:
+        schema = (await self.call("GET", "schema")).json()
+        return [one["class"] for one in schema["classes"]]
+
+    async def drop(self, name: str) -> None:
+        """Remove a collection."""
+        await self.call("DELETE", f"schema/{name}")
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        await self._client.aclose()
+
+    async def ask(self, query: str) -> dict[str, Any]:
+        """The `data` of a query; its errors come with status 200."""
+        answer = (await self.call("POST", "graphql", {"query": query})).json()
+        if answer.get("errors"):
+            said = str(answer["errors"][0].get("message"))[:200]
+            raise RetryLater(FailureCode.STAGE_FAILED, f"Weaviate did not answer a query: {said}")
+        data: dict[str, Any] = answer["data"]
+        return data
+
+    async def call(
+        self, method: str, path: str, body: object = None, *, fine: int = 200
+    ) -> httpx.Response:
+        """The response, of a status below 400 or of `fine`."""
+        where = self._client.base_url.host
+        try:
+            response = await self._client.request(method, path, json=body)
+        except httpx.TransportError as error:
+            said = f"{where} does not answer: {type(error).__name__}"
+            raise RetryLater(FailureCode.STAGE_FAILED, said) from None
+        status = response.status_code
+        if status < 400 or status == fine:
+            return response
+        if status in (401, 403):
+            raise UserError(f"{where} refuses the key; check INTERLOCK_WEAVIATE_API_KEY")
+        if status == 429 or status >= 500:
+            raise RetryLater(FailureCode.STAGE_FAILED, f"{where} answers {status} to {path}")
+        raise UserError(
+            f"{where} answers {status} to {path}: check INTERLOCK_WEAVIATE_URL, and that the "
+            "server has its GraphQL API switched on"
+        )
 
 
 class WeaviateIndex(ServerIndex):
     """An `Index` over one collection there."""
 
     def __init__(
-        self, client: httpx.AsyncClient, identity: str, audiences: Iterable[Collection[str]] = ()
+        self, server: WeaviateServer, name: str, identity: str, audiences: Audiences
     ) -> None:
-        super().__init__(identity, audiences)
-        # Names of collections begin with a capital.
-        self.name = self.name.capitalize()
-        self._client = client
-
-    @classmethod
-    async def create(
-        cls, client: httpx.AsyncClient, identity: str, audiences: Iterable[Collection[str]] = ()
-    ) -> "WeaviateIndex":
-        """The index with this identity; its collection is made if it is not there."""
-        index = cls(client, identity, audiences)
-        path = f"schema/{index.name}"
-        if (await index._call("GET", path, fine=404)).status_code == 404:
-            made = await index._call("POST", "schema", _collection(index.name), fine=422)
-            if made.status_code == 422:
-                # Another process was first; if it was not that, it is still not there.
-                await index._call("GET", path)
-        return index
+        super().__init__(name, identity, audiences)
+        self._server = server
 
     async def size(self) -> int:
         """How many passages are stored, of all tenants."""
         return await self._counted("")
 
-    async def drop(self) -> None:
-        """Remove the index."""
-        await self._call("DELETE", f"schema/{self.name}")
-
     async def _store(self, batch: Sequence[Entry]) -> None:
         body = {"objects": [_object(self.name, one) for one in batch]}
-        stored = (await self._call("POST", "batch/objects", body)).json()
+        stored = (await self._server.call("POST", "batch/objects", body)).json()
         if any(one["result"].get("errors") for one in stored):
             raise RetryLater(FailureCode.STAGE_FAILED, "Weaviate did not take all passages")
 
@@ -101,43 +154,12 @@ class WeaviateIndex(ServerIndex):
 
     async def _counted(self, arguments: str) -> int:
         query = f"{{ Aggregate {{ {self.name}{arguments} {{ meta {{ count }} }} }} }}"
-        return int((await self._ask(query))["Aggregate"][self.name][0]["meta"]["count"])
+        return int((await self._server.ask(query))["Aggregate"][self.name][0]["meta"]["count"])
 
     async def _found(self, arguments: str, limit: int, fields: str) -> list[dict[str, Any]]:
         query = f"{{ Get {{ {self.name}({arguments}, limit: {limit}) {{ {fields} }} }} }}"
-        rows: list[dict[str, Any]] = (await self._ask(query))["Get"][self.name]
+        rows: list[dict[str, Any]] = (await self._server.ask(query))["Get"][self.name]
         return rows
-
-    async def _ask(self, query: str) -> dict[str, Any]:
-        """The `data` of a query; its errors come with status 200."""
-        answer = (await self._call("POST", "graphql", {"query": query})).json()
-        if answer.get("errors"):
-            said = str(answer["errors"][0].get("message"))[:200]
-            raise RetryLater(FailureCode.STAGE_FAILED, f"Weaviate did not answer a query: {said}")
-        data: dict[str, Any] = answer["data"]
-        return data
-
-    async def _call(
-        self, method: str, path: str, body: object = None, *, fine: int = 200
-    ) -> httpx.Response:
-        """The response, of a status below 400 or of `fine`."""
-        where = self._client.base_url.host
-        try:
-            response = await self._client.request(method, path, json=body)
-        except httpx.TransportError as error:
-            said = f"{where} does not answer: {type(error).__name__}"
-            raise RetryLater(FailureCode.STAGE_FAILED, said) from None
-        status = response.status_code
-        if status < 400 or status == fine:
-            return response
-        if status in (401, 403):
-            raise UserError(f"{where} refuses the key; check INTERLOCK_WEAVIATE_API_KEY")
-        if status == 429 or status >= 500:
-            raise RetryLater(FailureCode.STAGE_FAILED, f"{where} answers {status} to {path}")
-        raise UserError(
-            f"{where} answers {status} to {path}: check INTERLOCK_WEAVIATE_URL, and that the "
-            "server has its GraphQL API switched on"
-        )
 
 
 def _collection(name: str) -> dict[str, Any]:
@@ -152,9 +174,9 @@ def _collection(name: str) -> dict[str, Any]:
         "vectorIndexConfig": {"distance": "dot", "skipDefaultQuantization": True},
         "invertedIndexConfig": {"stopwords": {"preset": "none"}},
         "properties": [
-            *({"name": field, **whole} for field in ("chunk_id", "tenant", "source", "audience")),
+            *({"name": field, **whole} for field in ("chunk_id", *WORDS)),
             # Not `int`: GraphQL's has 32 bits there. Microseconds are exact in a double.
-            *({"name": field, "dataType": ["number"]} for field in ("valid_from", "valid_until")),
+            *({"name": field, "dataType": ["number"]} for field in MOMENTS),
             {"name": "terms", **plain, "tokenization": "whitespace", "indexSearchable": True},
             {"name": "weights", **plain},
             {"name": "body", **plain},

@@ -25,7 +25,7 @@ async def wire(connection: Connection) -> Handle:
     live = LiveSearch(
         bundle_folder(settings.bundle),
         connection.log,
-        Generations(storage, parts.embedder, Corpus(storage), parts.opened, retrieval.indexes_kept),
+        Generations(storage, parts.embedder, Corpus(storage), parts.server, retrieval.indexes_kept),
         parts.around,
     )
     await live.start()
@@ -39,6 +39,7 @@ async def wire(connection: Connection) -> Handle:
     async def stop() -> None:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await parts.aclose()
 
     connection.closing.append(stop)
     connection.health.append(lambda: live.behind)

@@ -1,7 +1,9 @@
-"""`index`: what is indexed, making it anew, and going back."""
+"""`index`: what is indexed, making it anew, going back, and clearing up on a server."""
 
 import shutil
 import time
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
     from interlock.retriever.generations import Generations, Manifest
     from interlock.runtime.settings import Settings
 
-app = typer.Typer(help="The index: its state, making it anew, going back.", no_args_is_help=True)
+app = typer.Typer(
+    help="The index: its state, making it anew, going back, clearing up.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -34,8 +38,7 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
     """Documents, passages, identity and size, and the generations one can go back to."""
     from interlock.retriever.corpus import Corpus
 
-    settings = settings_of(state)
-    generations = _generations(settings)
+    generations, unknown = run(_status(settings_of(state)))
     corpus, current = Corpus(generations.folder), generations.current()
     answering = current.pinned or (current.served[-1] if current.served else None)
     manifests = generations.manifests()
@@ -50,9 +53,14 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
                 "generations": [
                     {**asdict(one), "bytes": generations.size(one.identity)} for one in manifests
                 ],
+                "unknown": unknown,
             }
         )
         return
+    for name in unknown:
+        out.print(f"on the server, of no generation here: {name}", markup=False)
+    if unknown:
+        out.print("`interlock index prune` deletes those of earlier releases")
     if not manifests:
         raise UserError(f"there is no index below {generations.place}; `interlock up` makes one")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -66,6 +74,16 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
         out.print(f"on the log: {name} {number} documents", markup=False)
     if current.pinned:
         out.print("pinned: new documents are not found until `interlock index reindex`")
+
+
+async def _status(settings: "Settings") -> "tuple[Generations, list[str]]":
+    from interlock.retriever.served import unknown_indexes
+
+    async with _opened(settings) as generations:
+        if generations.server is None:
+            return generations, []
+        async with _asked():
+            return generations, await unknown_indexes(generations, generations.server)
 
 
 def _row(one: "Manifest", size: int) -> tuple[str, ...]:
@@ -105,29 +123,29 @@ async def _reindex(settings: "Settings") -> "Manifest":
     from interlock.retriever.service import all_passages
     from interlock.runtime.wiring import bundle_folder, bundles_of
 
-    generations = _generations(settings)
     active = bundles_of(settings).active()
     storage = settings.state / "index"
     beside = storage / REINDEXING
-    with generations.locked(REINDEXING):
-        shutil.rmtree(beside, ignore_errors=True)
-        try:
-            erasures = Corpus(storage).erasures()
-            corpus = Corpus(beside)
-            async with operator_log(settings) as (_, log):
-                err.print("reading the log", style="dim")
-                await catch_up(corpus, log)
-            passages = all_passages(
-                load_passages(active, bundle_folder(settings.bundle)), corpus, active
-            )
-            err.print(f"indexing {len(passages):,} passages", style="dim")
-            sources = sources_identity(active)
-            searcher = await generation(
-                generations, passages, sources=sources, anew=True, erasures=erasures
-            )
-            Corpus(storage).mend(corpus)
-        finally:
+    async with _opened(settings) as generations:
+        with generations.locked(REINDEXING):
             shutil.rmtree(beside, ignore_errors=True)
+            try:
+                erasures = Corpus(storage).erasures()
+                corpus = Corpus(beside)
+                async with operator_log(settings) as (_, log):
+                    err.print("reading the log", style="dim")
+                    await catch_up(corpus, log)
+                own = load_passages(active, bundle_folder(settings.bundle))
+                passages = all_passages(own, corpus, active)
+                err.print(f"indexing {len(passages):,} passages", style="dim")
+                sources = sources_identity(active)
+                async with _asked():
+                    searcher = await generation(
+                        generations, passages, sources=sources, anew=True, erasures=erasures
+                    )
+                Corpus(storage).mend(corpus)
+            finally:
+                shutil.rmtree(beside, ignore_errors=True)
     generations.note(served=searcher.identity, pinned="", told=True)
     return next(one for one in generations.manifests() if one.identity == searcher.identity)
 
@@ -141,9 +159,25 @@ def rollback(
     json_: JsonOption = False,
 ) -> None:
     """Have an earlier index answer, and go on answering until `index reindex`."""
+    chosen, before = run(_rollback(settings_of(state), to))
+    if json_:
+        print_json({"pinned": chosen, "before": before})
+    else:
+        out.print(f"{chosen} answers from now on, until `interlock index reindex`", markup=False)
+
+
+async def _rollback(settings: "Settings", to: str | None) -> tuple[str, str | None]:
     from interlock.retriever.served import generation_again
 
-    generations = _generations(settings_of(state))
+    async with _opened(settings) as generations, _asked():
+        chosen, before = _chosen(generations, to)
+        await generation_again(generations, chosen)
+        generations.note(pinned=chosen)
+    return chosen, before
+
+
+def _chosen(generations: "Generations", to: str | None) -> tuple[str, str | None]:
+    """The generation to go back to, and the one that answers."""
     current = generations.current()
     answering = current.pinned or (current.served[-1] if current.served else None)
     there = {one.identity for one in generations.manifests()}
@@ -163,21 +197,70 @@ def rollback(
             if not chosen
             else f"{to} could be {len(chosen)} indexes: give more of it"
         )
-    run(generation_again(generations, chosen[0]))
-    generations.note(pinned=chosen[0])
+    return chosen[0], answering
+
+
+@app.command()
+def prune(
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    state: StateOption = None,
+    json_: JsonOption = False,
+) -> None:
+    """Delete indexes on the server that no generation here has.
+
+    Those are left by earlier releases, and by state folders that are gone. Another installation's
+    on the same server look just so, and go, too: a server belongs to one.
+    """
+    settings = settings_of(state)
+    generations, unknown = run(_status(settings))
+    if generations.server is None:
+        raise UserError("the index is embedded: there is no server to clear up")
+    if unknown and not (yes or dry_run):
+        err.print("\n".join(unknown), markup=False)
+        if not typer.confirm(f"Delete {len(unknown)} indexes on the server?", err=True):
+            raise UserError("nothing was deleted")
+    gone = [] if dry_run else run(_prune(settings, unknown))
     if json_:
-        print_json({"pinned": chosen[0], "before": answering})
-    else:
-        out.print(f"{chosen[0]} answers from now on, until `interlock index reindex`", markup=False)
+        print_json({"unknown": unknown, "deleted": gone})
+        return
+    for name in unknown:
+        out.print(f"{'deleted' if name in gone else 'left'} {name}", markup=False)
+    if not unknown:
+        out.print("there is nothing to delete")
 
 
-def _generations(settings: "Settings") -> "Generations":
-    """Those of this installation, embedded or on a server."""
+async def _prune(settings: "Settings", names: list[str]) -> list[str]:
+    from interlock.retriever.served import delete_unknown
+
+    async with _opened(settings) as generations, _asked():
+        assert generations.server is not None, "it was there a moment ago"
+        return await delete_unknown(generations, generations.server, names)
+
+
+@asynccontextmanager
+async def _opened(settings: "Settings") -> "AsyncIterator[Generations]":
+    """The generations of this installation, embedded or on a server."""
     from interlock.retriever.generations import Generations
     from interlock.retriever.parts import parts_of
     from interlock.retriever.settings import RetrieverSettings
     from interlock.runtime.settings import load_settings
 
     known = {"qdrant_url": settings.qdrant_url, "qdrant_api_key": settings.qdrant_api_key}
-    parts = parts_of(load_settings(RetrieverSettings, **known))
-    return Generations(settings.state / "index", parts.embedder, opened=parts.opened)
+    async with aclosing(parts_of(load_settings(RetrieverSettings, **known))) as parts:
+        yield Generations(settings.state / "index", parts.embedder, server=parts.server)
+
+
+@asynccontextmanager
+async def _asked() -> AsyncIterator[None]:
+    """While an index is asked for something; a server that does not answer is one clear line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # every client has its own
+        # Not what it says: some say the address with the password in it.
+        raise UserError(
+            f"the index server does not answer as it should: {type(error).__name__}; "
+            "check its address and key"
+        ) from None

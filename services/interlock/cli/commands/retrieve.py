@@ -1,5 +1,6 @@
 """`retrieve`: search as the retriever does, and say where one document fell out."""
 
+from contextlib import aclosing
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,16 +110,16 @@ async def _retrieve(
         spec=active.retrieval,
         at=microseconds(at),
     )
-    parts = parts_of(load_settings(RetrieverSettings))
-    searcher = parts.around(
-        await build_index(active, root, storage, embedder=parts.embedder, opened=parts.opened)
-    )
-    result = await searcher.search(request)
-    if document is None:
-        return result, None
-    passages = all_passages(load_passages(active, root), Corpus(storage), active)
-    name = _named(document, {one.document_id for one in passages})
-    return result, await explain(searcher, request, name, passages)
+    async with aclosing(parts_of(load_settings(RetrieverSettings))) as parts:
+        searcher = parts.around(
+            await build_index(active, root, storage, embedder=parts.embedder, server=parts.server)
+        )
+        result = await searcher.search(request)
+        if document is None:
+            return result, None
+        passages = all_passages(load_passages(active, root), Corpus(storage), active)
+        name = _named(document, {one.document_id for one in passages})
+        return result, await explain(searcher, request, name, passages)
 
 
 def _named(document: str, known: set[str]) -> str:
