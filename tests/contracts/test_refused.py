@@ -184,7 +184,7 @@ def test_no_event_is_accepted_on_a_subject_it_does_not_belong_to(name: str) -> N
     said_again = {
         "request": {2, 3}, "route": {2, 3}, "declined": {2, 3}, "context": {2, 3},
         "proposal": {2, 3}, "verdict": {2, 3}, "repair": {2, 3}, "confirm": {4},
-        "confirmed": {4}, "review": {4},
+        "confirmed": {4}, "review": {4}, "answer_review": {3, 4},
         "reviewed": {4, 5}, "notice": {4}, "approved": {2, 3, 4, 5}, "reserved": {4, 5},
         "result": {4, 5}, "answer": {3}, "dead": {5}, "activated": {4}, "evaluated": {3},
         "keyring": {4},

@@ -351,9 +351,9 @@ class World:
         tail: str | None = None,
         bundle: Bundle = BUNDLE,
     ) -> Sequence[Draft]:
-        """What follows from a person's decision on the first action of a judged case."""
+        """What follows from a person's decision on a judged case: its answer, or first action."""
         assert case.verdict is not None
-        action = case.verdict.actions[0]
+        action = case.verdict.held or case.verdict.actions[0]
         data = Decided(
             action=action.action, decision=decision, digest=digest or action.digest, by=by
         )

@@ -187,6 +187,12 @@ MUST_WARN = [
     ("unused_part", "prompts/spare.jinja", "", "Spare: {{ request.text }}", "prompts/spare.jinja"),
     ("review_class", "policies/refunds.cedar", "review:refunds", "review:refund",
      "refunds.cedar:4"),
+    ("review_class", "bundle.yaml", "models:\n",
+     "outputs: {default: {fallback: review, review_class: refund}}\nmodels:\n",
+     "bundle.yaml:18"),
+    ("review_class", "bundle.yaml", "models:\n",
+     "overrides: [{id: o, effect: review, roles: [x], review_class: refund}]\nmodels:\n",
+     "bundle.yaml:18"),
     ("review_class", "policies/notes.cedar", '@obligation("confirm") ',
      f'@obligation("review:a") permit (principal, {NOTE});\n@id("n2") @obligation("review:b") ',
      "notes.cedar:2"),
@@ -215,6 +221,10 @@ MUST_NOT_WARN = [
      "    plans: [create_refund]\n    tools: [write_note]"),
     ("bundle.yaml", "tools: [get_order, create_refund]", "tools: [create_refund, get_order]"),
     ("policies/refunds.cedar", "review:refunds", "review:treasury"),
+    ("bundle.yaml", "models:\n",
+     "outputs: {default: {fallback: review, review_class: refunds}}\nmodels:\n"),
+    ("bundle.yaml", "models:\n",
+     "outputs: {default: {fallback: review, review_class: lawyers}}\nmodels:\n"),
     ("policies/refunds.cedar", "", '@id("every") forbid (principal, action, resource) '
      'when { principal.scopes.contains("barred") };'),
 ]  # fmt: skip
@@ -252,3 +262,18 @@ def test_the_command_explains_and_fails_only_if_it_is_told_to(folder: Folder) ->
     assert (way["who"], way["outcomes"], way["may_be_refused"]) == (["agent"], [[]], False)
     assert way["permits"][0]["place"] == "policies/notes.cedar:1"
     assert said["rules"]["create_refund"]["limits"][0]["most"] == 2
+
+
+def test_the_command_says_what_becomes_of_answers(folder: Folder) -> None:
+    shell, path = CliRunner(), str(folder.root)
+    before = json.loads(shell.invoke(app, ["bundle", "check", path, "--json"]).stdout)
+    assert before["answers"] == {"default": "refuse"}
+    seen = "overrides: [{id: seen, effect: review, answers: true, roles: [agent]}]\n"
+    reviewed = "outputs: {default: {fallback: review}}\n"
+    folder.edit("bundle.yaml", "models:\n", f"{reviewed}{seen}models:\n")
+    after = json.loads(shell.invoke(app, ["bundle", "check", path, "--json"]).stdout)
+    # Without a class of its own each intent's reviewers decide.
+    assert after["answers"] == {"default": "review:general or review:refunds"}
+    told = shell.invoke(app, ["bundle", "check", path]).output
+    assert "review:general or review:refunds" in told
+    assert "review, answers too" in told

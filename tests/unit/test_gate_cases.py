@@ -106,6 +106,15 @@ async def decided(
     return await caught(world.person(found["verdict"], by, kind=kind, **how))
 
 
+async def of_an_answer(decision: Any = "approve", **how: Any) -> set[Code]:
+    """What is said of a decision about an answer that an override holds."""
+    seen = Override(id="seen", effect="review", answers=True, tenants=("acme",))
+    bundle, world = changed_bundle(overrides=(seen.model_dump(),)), World()
+    case = make_case(WORDS).model_copy(update={"bundle": bundle.digest})
+    found = await world.judge(case, bundle)
+    return await caught(world.person(found["verdict"], "bob", decision, bundle=bundle, **how))
+
+
 async def in_shop(*calls: tuple[str, dict[str, Any]], before: int = 0) -> set[Code]:
     """What the gate says of calls that rules apply to, after so many refunds."""
     shop = Shop()
@@ -277,6 +286,8 @@ CASES: dict[Code, tuple[Seen, Seen]] = {
         partial(judged, proposal(refund(4711)), step=2),
         partial(judged, proposal(refund(1999)), step=2),
     ),
+    Code.ANSWER_DENIED: (partial(of_an_answer, "deny"), partial(of_an_answer, "approve")),
+    Code.ANSWER_EXPIRED: (partial(of_an_answer, after_s=86_400), partial(of_an_answer, after_s=60)),
     # safety
     Code.POLICY_FORBIDS: (with_order(1_000), with_order(1_999)),
     Code.POLICY_ERROR: (

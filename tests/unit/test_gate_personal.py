@@ -15,7 +15,8 @@ from tests.unit.gate_world import (
     says,
 )
 
-from interlock.bundles.model import OutputContract, PrivacySpec, Recogniser
+from interlock.bundles.classes import Override
+from interlock.bundles.model import Bundle, OutputContract, PrivacySpec, Recogniser
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.privacy import redact_request
 from interlock_contracts.actions import Confirm, Grant, Review
@@ -31,14 +32,16 @@ MAIL = "ana@example.com"
 BUNDLE = changed_bundle(privacy=PrivacySpec())
 
 
-async def judged(world: World, wanted: Proposal, text: str, **more: Any) -> dict[str, Any]:
+async def judged(
+    world: World, wanted: Proposal, text: str, bundle: Bundle = BUNDLE, **more: Any
+) -> dict[str, Any]:
     """What the gate makes of a proposal about a request that the router has redacted."""
     whole = make_case(wanted, text=text, **more)
     world.events.append(event("request", "0", whole.request, sequence=1))
     done = redact_request(whole.request, PrivacySpec())
     case = whole.model_copy(update={"request": done.request, "personal": done.findings})
     assert IBAN not in case.model_dump_json()
-    return await world.judge(case, BUNDLE)
+    return await world.judge(case, bundle)
 
 
 @pytest.fixture
@@ -188,3 +191,35 @@ async def test_without_its_request_nothing_is_decided(world: World) -> None:
     case = whole.model_copy(update={"request": done.request, "personal": done.findings})
     with pytest.raises(NeverRetry, match="no longer on the log"):
         await world.decide_proposal(case)
+
+
+SEEN = changed_bundle(
+    privacy=PrivacySpec(),
+    outputs={"default": OutputContract(citations="none").model_dump()},
+    overrides=(Override(id="seen", effect="review", answers=True, tenants=("acme",)).model_dump(),),
+)
+"""Somebody sees every answer."""
+
+WRITES = proposal(statements=[says("We write to [EMAIL_1].")])
+
+
+async def test_a_reviewer_of_an_answer_sees_placeholders_and_its_reader_gets_the_values(
+    world: World,
+) -> None:
+    found = await judged(world, WRITES, f"Write to {MAIL}", SEEN)
+    assert MAIL not in texts(found)
+    assert found["answer_review"].request_text == "Write to [EMAIL_1]"
+    (draft,) = await world.person(found["verdict"], "bob", bundle=SEEN)
+    answer = draft.data
+    assert isinstance(answer, Answer)
+    assert (answer.text, answer.approval is None) == ("We write to [EMAIL_1].", False)
+    assert [one.placeholder for one in answer.personal] == ["[EMAIL_1]"]
+
+
+async def test_an_approval_of_an_answer_is_of_what_its_placeholders_stand_for() -> None:
+    ana, bea = [
+        (await judged(World(), WRITES, f"Write to {mail}", SEEN))["answer_review"]
+        for mail in (MAIL, "bea@example.org")
+    ]
+    assert ana.answer.text == bea.answer.text
+    assert ana.digest != bea.digest

@@ -249,8 +249,46 @@ def test_every_field_of_a_contract_is_put_together() -> None:
     """Whoever adds one has to say in `output_of` what becomes of it."""
     assert set(OutputContract.model_fields) == {
         "citations", "max_chars", "json_schema", "sections", "language", "forbidden",
-        "min_support", "fallback",
+        "min_support", "values", "fallback", "review_class",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "united"),
+    [
+        ({"fallback": "review"}, {"fallback": "extractive"}, ("review", None)),
+        ({"fallback": "review"}, {"fallback": "refuse"}, ("refuse", None)),
+        (
+            {"fallback": "review", "review_class": "x"},
+            {"fallback": "extractive"},
+            ("review", "x"),
+        ),
+        # Of two classes of reviewers neither may decide for the other.
+        ({"fallback": "review", "review_class": "x"}, {"fallback": "review"}, ("refuse", None)),
+    ],
+)
+def test_the_fallback_of_several_is_the_strictest_that_somebody_may_decide(
+    one: dict[str, Any], other: dict[str, Any], united: tuple[str, str | None]
+) -> None:
+    outputs = {"a": OutputContract(**one), "b": OutputContract(**other)}
+    for first, second in (("a", "b"), ("b", "a")):
+        parts = (part("refund", output=first), part("order_status", output=second))
+        contract = shop(outputs=outputs).output_of(with_parts(*parts))
+        assert contract is not None
+        assert (contract.fallback, contract.review_class) == united
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "united"),
+    [(None, "given", "given"), ("given", "cited", "cited"), (None, None, None)],
+)
+def test_the_values_of_several_are_held_to_the_strictest(one: Any, other: Any, united: Any) -> None:
+    outputs = {"a": OutputContract(values=one), "b": OutputContract(values=other)}
+    for first, second in (("a", "b"), ("b", "a")):
+        parts = (part("refund", output=first), part("order_status", output=second))
+        contract = shop(outputs=outputs).output_of(with_parts(*parts))
+        assert contract is not None
+        assert contract.values == united
 
 
 def test_a_governed_source_is_read_for_all_parts_or_not_at_all() -> None:

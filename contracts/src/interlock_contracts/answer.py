@@ -16,8 +16,9 @@ from interlock_contracts.base import (
     RequestId,
     Token,
     is_absent,
+    is_none,
 )
-from interlock_contracts.failures import Failure
+from interlock_contracts.failures import Failure, FailureCode
 from interlock_contracts.privacy import PersonalData
 
 
@@ -48,10 +49,23 @@ class ActionOutcome(Model):
     failure: Failure | None = None
 
 
+class Approval(Model):
+    """That a person saw an answer before it went out, and let it.
+
+    `digest` is that of the question they were asked; `accepted` are the codes of what the gate
+    found wrong with the answer, and they let stand.
+    """
+
+    by: tuple[Name, ...]
+    digest: Digest
+    accepted: tuple[FailureCode, ...] = ()
+
+
 class Answer(Model):
     """The one answer to a request; `data` is the structured one, where the bundle wants one.
 
-    `bundle` is None when the request was refused before a bundle took it on.
+    `bundle` is None when the request was refused before a bundle took it on. `approval` is there
+    where a person let it out.
     """
 
     request_id: RequestId
@@ -64,6 +78,7 @@ class Answer(Model):
     personal: tuple[PersonalData, ...] = Field(default=(), exclude_if=is_absent)
     """The placeholders in it, and where their values stand in the request."""
     data: JsonObject | None = Field(default=None, exclude_if=is_absent)
+    approval: Approval | None = Field(default=None, exclude_if=is_none)
 
 
 class DeadLetter(Model):

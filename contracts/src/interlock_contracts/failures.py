@@ -73,6 +73,8 @@ class FailureCode(StrEnum):
     PATTERN_TIMEOUT = "pattern_timeout"
     PLACEHOLDER_UNKNOWN = "placeholder_unknown"
     REPAIRS_EXHAUSTED = "repairs_exhausted"
+    ANSWER_DENIED = "answer_denied"
+    ANSWER_EXPIRED = "answer_expired"
     # safety_policy
     POLICY_FORBIDS = "policy_forbids"
     POLICY_ERROR = "policy_error"
@@ -192,6 +194,8 @@ MEANING: dict[FailureCode, str] = {
         "A placeholder such as [EMAIL_9] stands for nothing in the request."
     ),
     FailureCode.REPAIRS_EXHAUSTED: "The proposal was still wrong after the last repair.",
+    FailureCode.ANSWER_DENIED: "A person looked at the answer and did not let it out.",
+    FailureCode.ANSWER_EXPIRED: "Nobody decided about the answer in time, which counts as no.",
     FailureCode.POLICY_FORBIDS: "A policy denies the action, or none permits it.",
     FailureCode.POLICY_ERROR: "A policy could not be evaluated, which counts as a denial.",
     FailureCode.TENANT_BOUNDARY: "Something of one tenant turned up in another's request.",

@@ -18,6 +18,7 @@ from interlock_contracts.actions import (
 )
 from interlock_contracts.activation import Activation, Evaluation
 from interlock_contracts.answer import DeadLetter, Retry
+from interlock_contracts.answer_review import AnswerReview
 from interlock_contracts.base import MAX_EVENT_BYTES, MAX_REQUEST_BYTES, TEXT_INVALID, Model
 from interlock_contracts.case import Case
 from interlock_contracts.documents import DocumentEvent
@@ -143,6 +144,9 @@ def _said_twice(address: Subject, data: Model) -> Iterator[tuple[str, str, str]]
     match data:
         case Confirm() | Review() | Decided() | Notice() | Grant() | Result():
             yield "action", data.action, address.step
+        case AnswerReview():
+            yield "action", data.action, address.step
+            yield "answer", data.answer.request_id, address.request_id
         case Reservation():
             yield "effect_key", data.effect_key, address.step
         case Activation() | Keyring():

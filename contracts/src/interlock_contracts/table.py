@@ -19,6 +19,7 @@ from interlock_contracts.actions import (
 )
 from interlock_contracts.activation import Activation, Evaluation, ShadowVerdict
 from interlock_contracts.answer import Answer, DeadLetter, Discard, Retry
+from interlock_contracts.answer_review import AnswerReview
 from interlock_contracts.base import Model
 from interlock_contracts.case import Case
 from interlock_contracts.custody import Custody
@@ -134,6 +135,11 @@ EVENTS: tuple[EventSpec, ...] = (
         "Asks a reviewer whether an action shall run: the why-card.",
     ),
     EventSpec(
+        "answer_review", 1, AnswerReview, (_A.CONTRACT_VALIDATOR,),
+        (_A.REVIEWER, _A.CONTRACT_VALIDATOR),
+        "Asks a reviewer whether an answer may go out.",
+    ),
+    EventSpec(
         "reviewed", 1, Decided, (_A.REVIEWER,), (_A.CONTRACT_VALIDATOR,),
         "A reviewer's decision.", tail="approver",
     ),
@@ -206,7 +212,7 @@ STAGES_OF: dict[str, tuple[Actor, ...]] = {
 }
 """The stages that consume an event, in the order of the flow, by event name."""
 
-WAITING: frozenset[str] = frozenset({"confirm", "review"})
+WAITING: frozenset[str] = frozenset({"confirm", "review", "answer_review"})
 """Events the contract-validator takes again when they expire: who was asked has not decided."""
 
 FOLLOWED: frozenset[str] = frozenset({"activated"})

@@ -15,6 +15,7 @@ from interlock_contracts.base import (
     Score,
     Token,
     is_empty,
+    is_none,
 )
 from interlock_contracts.failures import AREA_OF, Failure, FailureCode
 
@@ -138,11 +139,25 @@ class ActionVerdict(Model):
     spends: tuple[Spend, ...] = Field(default=(), exclude_if=is_empty)
 
 
+class Held(Model):
+    """An answer that a person has to see before it goes out, in the place of its action.
+
+    `digest` binds the answer, its sources and what is wrong with it: a person who approves,
+    approves that. `overrides` are those of the bundle that want answers of this class seen.
+    """
+
+    action: Token
+    digest: Digest
+    review_class: Token
+    overrides: tuple[Token, ...] = Field(default=(), exclude_if=is_empty)
+
+
 class Verdict(Model):
     """The gate's decision, with every violation found.
 
     `citation_coverage` is the share of statements with at least one valid citation, or None
     where there is no answer. `standings` are what was read of the history beyond the request.
+    `held` is there where an answer, not an action, waits for a person.
     """
 
     decision: Decision
@@ -151,3 +166,4 @@ class Verdict(Model):
     facts: tuple[Fact, ...] = ()
     standings: tuple[Standing, ...] = Field(default=(), exclude_if=is_empty)
     citation_coverage: Score | None = Field(default=None, ge=0, le=1)
+    held: Held | None = Field(default=None, exclude_if=is_none)

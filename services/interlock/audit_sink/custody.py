@@ -31,7 +31,7 @@ from interlock_contracts.subjects import Subject
 CLASSES = {
     "conversation": ("request", "route", "declined", "context", "proposal", "verdict", "repair",
                      "answer", "shadow"),
-    "decisions": ("confirm", "confirmed", "review", "reviewed", "notice"),
+    "decisions": ("confirm", "confirmed", "review", "answer_review", "reviewed", "notice"),
     "actions": ("approved", "result"),
     "operations": ("dead", "retry", "discard"),
 }  # fmt: skip

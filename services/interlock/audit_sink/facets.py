@@ -68,6 +68,9 @@ def _found(address: Subject, body: bytes) -> Iterator[tuple[str, Any]]:
             yield from _of_verdict(_at(_read(body), "verdict"))
         case "confirm" | "review":
             yield from _tools([_read(body)])
+        case "answer_review":
+            for objection in _list(_at(_read(body), "objections")):
+                yield "code", _at(objection, "code")
         case "answer":
             data = _read(body)
             yield "outcome", _at(data, "status")

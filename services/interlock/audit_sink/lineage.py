@@ -13,6 +13,7 @@ from typing import Literal
 from interlock.audit_sink.query import AuditReader, Kept, Query
 from interlock_contracts.actions import Effect
 from interlock_contracts.answer import Answer
+from interlock_contracts.answer_review import AnswerReview
 from interlock_contracts.case import Case
 from interlock_contracts.event import InvalidEvent
 
@@ -20,12 +21,12 @@ How = Literal["retrieved", "in context", "cited", "argument", "quoted later"]
 
 _ANSWERS = {
     "confirmed": ("confirm",),
-    "reviewed": ("review",),
-    "notice": ("confirm", "review"),
+    "reviewed": ("review", "answer_review"),
+    "notice": ("confirm", "review", "answer_review"),
 }
 """What an event without a cause belongs to, at the same step."""
 
-_JUDGED = frozenset({"confirm", "review", "approved", "answer", "repair"})
+_JUDGED = frozenset({"confirm", "review", "answer_review", "approved", "answer", "repair"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +177,8 @@ def _handles(records: list[Kept], document: str) -> set[str]:
 
 def _how(record: Kept, handles: set[str]) -> How:
     data = _decoded(record)
+    if isinstance(data, AnswerReview):
+        data = data.answer
     if isinstance(data, Answer):
         cites = any(source.handle in handles for source in data.sources)
         return "cited" if cites else "in context"

@@ -6,6 +6,7 @@ from typing import Any
 from interlock.audit_sink.query import Kept
 from interlock_contracts.actions import Confirm, Decided, Grant, Notice, Reservation, Result, Review
 from interlock_contracts.answer import Answer, DeadLetter, Discard, Retry
+from interlock_contracts.answer_review import AnswerReview
 from interlock_contracts.canonical import canonical_json
 from interlock_contracts.case import Case
 from interlock_contracts.custody import Custody
@@ -82,6 +83,8 @@ def _route(by: str, route: Route, *, ended: bool) -> Iterator[str]:
 
 def _verdict(by: str, verdict: Verdict) -> Iterator[str]:
     yield f"{by} decided: {verdict.decision}"
+    if verdict.held is not None:
+        yield f"the answer waits for a reviewer ({verdict.held.review_class})"
     for fact in verdict.facts:
         said = f"error: {fact.error}" if fact.error else _json(fact.value)
         yield f"fact {fact.name}, asked of {fact.tool}({_arguments(fact.arguments)}): {said}"
@@ -114,6 +117,12 @@ def _other(by: str, data: Any) -> Iterator[str]:
                 yield f"because {', '.join(data.policies)} want it confirmed"
         case Review():
             yield f"a reviewer ({data.review_class}) was asked: {_short(data.summary)}"
+        case AnswerReview():
+            asked = f"whether this may go out: {_short(data.answer.text)}"
+            yield f"a reviewer ({data.review_class}) was asked {asked}"
+            yield from (f"although {one.code}: {one.message}" for one in data.objections)
+            if data.overrides:
+                yield f"because of the overrides {', '.join(data.overrides)}"
         case Notice():
             yield f"the producer was told to wait for {data.waiting_for}"
         case Decided():
@@ -133,6 +142,11 @@ def _other(by: str, data: Any) -> Iterator[str]:
                 yield f"{data.failure.code}: {data.failure.message}"
         case Answer():
             yield f"the answer ({data.status}): {_short(data.text)}"
+            if data.approval is not None:
+                past = (
+                    f", past {', '.join(data.approval.accepted)}" if data.approval.accepted else ""
+                )
+                yield f"with the word of {', '.join(data.approval.by)}{past}"
             for source in data.sources:
                 yield f"citing {source.document_id}: {_short(source.quote, 120)}"
             yield from (f"because {one.code}: {one.message}" for one in data.failures)

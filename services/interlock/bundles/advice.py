@@ -46,7 +46,8 @@ def advise(bundle: Bundle, source: Source, ways: Sequence[Way]) -> list[Advice]:
         *_out_of_reach(bundle, source),
         *_dead_policies(policies, ways),
         *_unused(bundle, source),
-        *_review_classes(bundle, policies, ways),
+        *_misspelt(bundle, source, policies),
+        *_clashing(ways),
     ]
 
 
@@ -196,17 +197,25 @@ def _unused(bundle: Bundle, source: Source) -> Iterator[Advice]:
                 yield Advice("unused_part", place, f"{called} {name!r} is used by no intent")
 
 
-def _review_classes(
-    bundle: Bundle, policies: Sequence[Policy], ways: Sequence[Way]
-) -> Iterator[Advice]:
-    """Calls that would need two classes at once, and classes that look misspelt."""
+def _misspelt(bundle: Bundle, source: Source, policies: Sequence[Policy]) -> Iterator[Advice]:
+    """Review classes that look like one of an intent's, and are not."""
     declared = {intent.review_class for intent in bundle.intents.values()}
-    for policy in policies:
-        for name in _classes(policy):
-            near = [] if name in declared else get_close_matches(name, declared, n=1, cutoff=0.8)
-            if near:
-                message = f"{policy.id} asks the class {name!r}, no intent's; is {near[0]!r} meant?"
-                yield Advice("review_class", policy.place, message)
+    named = [(one.place, one.id, name) for one in policies for name in _classes(one)]
+    for output, contract in bundle.outputs.items():
+        place = source.place(("outputs", output, "review_class"))
+        named.append((place, f"outputs.{output}", contract.review_class or ""))
+    for index, override in enumerate(bundle.overrides):
+        place = source.place(("overrides", index, "review_class"))
+        named.append((place, override.id, override.review_class or ""))
+    for place, who, name in named:
+        near = [] if name in declared else get_close_matches(name, declared, n=1, cutoff=0.8)
+        if near:
+            message = f"{who} asks the class {name!r}, no intent's; is {near[0]!r} meant?"
+            yield Advice("review_class", place, message)
+
+
+def _clashing(ways: Sequence[Way]) -> Iterator[Advice]:
+    """Calls that would need two review classes at once."""
     clashes: dict[str, Advice] = {}
     for way in ways:
         always = [one.policy for one in way.permits if not one.on and _classes(one.policy)]

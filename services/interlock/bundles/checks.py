@@ -126,6 +126,11 @@ def _form(source: Source, at: Location, output: OutputContract) -> Iterator[str]
     if output.fallback == "extractive" and (output.json_schema or output.sections):
         message = "a quoted sentence has no sections and no structured answer; take `refuse`"
         yield source.problem((*at, "fallback"), message)
+    if output.review_class is not None and output.fallback != "review":
+        message = (
+            "nobody is asked to review these answers; take `fallback: review`, or leave it out"
+        )
+        yield source.problem((*at, "review_class"), message)
 
 
 def _privacy(bundle: Bundle, source: Source) -> Iterator[str]:

@@ -69,6 +69,10 @@ def _override(override: Override, bundle: Bundle, source: Source, at: Location) 
         yield source.problem(at, "it takes every request; name a class of requests")
     if override.review_class is not None and override.effect != "review":
         yield source.problem((*at, "review_class"), f"a {override.effect} has no review class")
+    if override.answers and override.effect != "review":
+        yield source.problem(
+            (*at, "answers"), f"a {override.effect} is about actions; take `review`"
+        )
     if override.reply is not None and override.effect != "block":
         yield source.problem((*at, "reply"), "only a block has a reply")
     yield from _class(override, bundle, source, at)

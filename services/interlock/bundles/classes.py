@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from interlock_contracts.base import CleanText, Model, Token
+from interlock_contracts.base import CleanText, Model, Token, is_empty
 from interlock_contracts.request import Request
 from interlock_contracts.routing import Risk
 
@@ -70,13 +70,15 @@ class Override(RequestClass):
 
     `block` refuses them, with `reply` if it has words of its own. `confirm` asks the requester
     before any action that is not a read, `review` somebody of `review_class` (without one the
-    intent's). An answer without an action is never held back by these two.
+    intent's). An answer without an action is held back by a `review` with `answers` only: somebody
+    then sees every answer before it goes out.
     """
 
     id: Token
     effect: Literal["block", "confirm", "review"]
     review_class: Token | None = None
     reply: CleanText | None = Field(default=None)
+    answers: bool = Field(default=False, exclude_if=is_empty)
 
 
 def features_of(

@@ -177,7 +177,11 @@ class OutputContract(Model):
     (`some`), or `none` needed. `forbidden` are regular expressions that must not occur.
     `min_support` is how likely every sentence must be supported by what the answer cites
     (`checks/grounding.py`); None asks for nothing.
-    `fallback` is what happens when repairs run out.
+    `values`: numbers, dates, amounts and identifiers of every sentence must stand in something the
+    model was given (`given`), and those of a sentence that cites in what it cites, or in what was
+    asked (`cited`); None asks for nothing.
+    `fallback` is what happens when repairs run out; with `review` somebody of `review_class`
+    (without one the intent's) may let the answer out all the same.
     """
 
     citations: Literal["every", "some", "none"] = "every"
@@ -187,7 +191,9 @@ class OutputContract(Model):
     language: Token | None = Field(default=None, exclude_if=is_none)
     forbidden: tuple[CleanText, ...] = ()
     min_support: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
-    fallback: Literal["refuse", "extractive"] = "refuse"
+    values: Literal["given", "cited"] | None = Field(default=None, exclude_if=is_none)
+    fallback: Literal["refuse", "extractive", "review"] = "refuse"
+    review_class: Token | None = Field(default=None, exclude_if=is_none)
 
 
 Task = Literal["answer", "act", "plan", "repair", "conclude"]
@@ -346,6 +352,7 @@ class Bundle(Model):
 
 
 _CITATIONS = ("none", "some", "every")
+_VALUES = (None, "given", "cited")
 
 
 def _strictest(contracts: Sequence[OutputContract]) -> OutputContract | None:
@@ -354,7 +361,11 @@ def _strictest(contracts: Sequence[OutputContract]) -> OutputContract | None:
     if len(languages) > 1 or any(one.json_schema is not None for one in contracts):
         return None
     supports = [one.min_support for one in contracts if one.min_support is not None]
-    refuse = any(one.fallback == "refuse" for one in contracts)
+    fallbacks = {one.fallback for one in contracts}
+    reviewers = {one.review_class for one in contracts if one.fallback == "review"}
+    # Two classes of reviewers at once: nobody may decide.
+    refuse = "refuse" in fallbacks or len(reviewers) > 1
+    review = not refuse and "review" in fallbacks
     return OutputContract(
         citations=max((one.citations for one in contracts), key=_CITATIONS.index),
         max_chars=min(one.max_chars for one in contracts),
@@ -362,7 +373,9 @@ def _strictest(contracts: Sequence[OutputContract]) -> OutputContract | None:
         language=next(iter(languages), None),
         forbidden=tuple(dict.fromkeys(p for one in contracts for p in one.forbidden)),
         min_support=max(supports, default=None),
-        fallback="refuse" if refuse else "extractive",
+        values=max((one.values for one in contracts), key=_VALUES.index),
+        fallback="refuse" if refuse else "review" if review else "extractive",
+        review_class=next(iter(reviewers)) if review else None,
     )
 
 

@@ -44,11 +44,27 @@ def print_gate(bundle: Bundle, ways: Sequence[Way]) -> None:
     held = _table("override", "effect", "of requests with")
     for one in bundle.overrides:
         named = [f"{field} {', '.join(map(str, values))}" for field, values in one.named.items()]
-        held.add_row(one.id, one.effect, "; ".join(named) or "anything")
-    for table in (rules, held):
+        effect = f"{one.effect}, answers too" if one.answers else one.effect
+        held.add_row(one.id, effect, "; ".join(named) or "anything")
+    answers = _table("answers", "cite", "else, once repairs run out")
+    for name, fallback in _fallbacks(bundle).items():
+        answers.add_row(name, bundle.outputs[name].citations, fallback)
+    for table in (rules, held, answers):
         if table.row_count:
             out.print()
             out.print(table)
+
+
+def _fallbacks(bundle: Bundle) -> dict[str, str]:
+    """What becomes of an answer that still does not keep to its contract, by contract in use."""
+    found = {}
+    for name, contract in bundle.outputs.items():
+        users = [one for one in bundle.intents.values() if one.output == name and not one.refusal]
+        classes = sorted({contract.review_class or one.review_class for one in users})
+        if users:
+            asked = " or ".join(f"review:{one}" for one in classes)
+            found[name] = asked if contract.fallback == "review" else contract.fallback
+    return found
 
 
 def gate_json(bundle: Bundle, ways: Sequence[Way]) -> dict[str, Any]:
@@ -68,6 +84,7 @@ def gate_json(bundle: Bundle, ways: Sequence[Way]) -> dict[str, Any]:
             for way in ways
         ],
         "overrides": [one.model_dump(mode="json") for one in bundle.overrides],
+        "answers": _fallbacks(bundle),
         "rules": {
             tool.name: {
                 "effect": tool.effect,

@@ -12,6 +12,7 @@ from interlock_contracts.answer import ActionOutcome, Answer, AnswerStatus, Sour
 from interlock_contracts.canonical import canonical_json
 from interlock_contracts.case import Case
 from interlock_contracts.failures import Failure, FailureCode, failure
+from interlock_contracts.privacy import findings_in
 from interlock_contracts.proposal import Proposal
 from interlock_contracts.retrieval import Chunk, RetrievalOutcome
 
@@ -33,8 +34,9 @@ _DEFAULT_REPLIES = {
 _SENTENCE = re.compile(r"[^\n.!?]+(?:[.!?](?!\s)[^\n.!?]*)*[.!?]?")
 
 
-def clean_answer(case: Case, proposal: Proposal) -> Answer:
-    """The proposal as the answer; failed or denied actions are told beside it."""
+def clean_answer(case: Case, proposal: Proposal, why: Iterable[Failure] = ()) -> Answer:
+    """The proposal as the answer; what is wrong with it all the same is told beside it, and so
+    are failed or denied actions."""
     return Answer(
         request_id=case.request.request_id,
         status=AnswerStatus.ANSWERED,
@@ -42,7 +44,7 @@ def clean_answer(case: Case, proposal: Proposal) -> Answer:
         data=proposal.data,
         sources=_sources(case, proposal),
         actions=outcomes(case),
-        failures=_unique(one.failure for one in outcomes(case) if one.failure),
+        failures=_unique([*why, *(one.failure for one in outcomes(case) if one.failure)]),
         bundle=case.bundle,
     )
 
@@ -110,6 +112,13 @@ def extracted(
                 bundle=case.bundle,
             )
     return None
+
+
+def with_personal(case: Case, answer: Answer) -> Answer:
+    """The answer with the findings behind its placeholders: its reader fills them in."""
+    texts = [answer.text, str(answer.data), *(source.quote for source in answer.sources)]
+    personal = findings_in(case.personal, texts)
+    return answer.model_copy(update={"personal": personal}) if personal else answer
 
 
 def outcomes(case: Case) -> tuple[ActionOutcome, ...]:

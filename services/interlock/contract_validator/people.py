@@ -1,93 +1,89 @@
-"""What a person decided of one action: `confirmed` by the requester, `reviewed` by another.
+"""What a person decided of an action or an answer: `confirmed` by the requester, `reviewed` by
+another.
 
 An approval counts only for exactly what was shown, in time, by the right person, and once as
-many have approved as the policies want. Whatever cannot be an approval at all (a wrong digest,
-the wrong person) raises `NeverRetry`: it becomes a dead letter and the action keeps waiting.
+many have approved as are wanted. Whatever cannot be an approval at all (a wrong digest, the
+wrong person) raises `NeverRetry`: it becomes a dead letter and the matter keeps waiting.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from interlock.contract_validator.binding import approved
-from interlock.contract_validator.facts import facts_of
 from interlock.contract_validator.gate import Gate
-from interlock.contract_validator.personal import (
-    digest_of,
-    own_facts,
-    personal_in,
-    revealed,
-    values_of,
-)
+from interlock.contract_validator.matters import Matter, matter_of
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input, Log
-from interlock_contracts.actions import Confirm, Decided, Effect, Result, Review, effect_key
+from interlock_contracts.actions import Confirm, Decided, Review
+from interlock_contracts.answer_review import AnswerReview
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
-from interlock_contracts.failures import FailureCode, failure
-from interlock_contracts.privacy import Values, restore_json
+from interlock_contracts.failures import FailureCode
 from interlock_contracts.subjects import as_token
-from interlock_contracts.verdict import ActionVerdict, Decision, PolicyDecision
 
 Reviews = Callable[[str, str, str], Awaitable[Sequence[Event]]]
 """All `reviewed` events of (tenant, request_id, action) on the log, in its order."""
 
+Question = Confirm | Review | AnswerReview
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One decision that came in, with all it is about; `values` is what its placeholders mean."""
+    """One decision that came in, with what it is about."""
 
     input: Input
     case: Case
     decided: Decided
-    action: ActionVerdict
-    values: Values
+    matter: Matter
 
     @property
     def kind(self) -> str:
         """`confirmed` or `reviewed`."""
         return self.input.event.subject.event
 
+    @property
+    def requester(self) -> str:
+        """Who asked, and does not review."""
+        return self.case.request.principal.user
+
 
 async def decide_person(input: Input, gate: Gate, log: Log, reviews: Reviews) -> Sequence[Draft]:
-    """The grant, the result of an action that will not happen, or nothing yet."""
+    """The grant or the answer, what is said instead of it, or nothing yet."""
     person = await _person(input, log)
     _check_who(person)
-    asked = await _asked(person, log)
-    if person.decided.digest != person.action.digest or _digest(person, gate) != asked.digest:
+    asked, matter = await _asked(person, log), person.matter
+    if person.decided.digest != matter.digest or await matter.digest_again(gate) != asked.digest:
         raise NeverRetry(
             FailureCode.APPROVAL_MISMATCH, "the decision is about something else than was shown"
         )
     before = await _earlier(person, log, reviews)
     if _settled(person, before):
-        raise NeverRetry(FailureCode.APPROVAL_MISMATCH, "the action is settled already")
+        raise NeverRetry(FailureCode.APPROVAL_MISMATCH, "it is settled already")
     if input.now >= asked.expires_at:
-        return [_not_done(person, FailureCode.APPROVAL_EXPIRED, "nobody decided in time")]
+        return [matter.expired(input)]
     if person.decided.decision == "deny":
-        return [_not_done(person, FailureCode.APPROVAL_DENIED, f"{person.decided.by} denied it")]
-    policy = _judge_again(person, gate)
-    if not policy.allowed:
-        return [_not_done(person, FailureCode.POLICY_FORBIDS, "no policy permits it any more")]
+        return [matter.denied(input, person.decided.by)]
+    if (instead := matter.forbidden(gate)) is not None:
+        return [instead]
     by = _approvers([*before, person.decided])
     if not _enough(person, by):
         return []
-    personal = personal_in(person.action, person.values)
-    return [approved(input, person.case, person.action, tuple(sorted(by)), personal)]
+    return [await matter.approved(input, gate, tuple(sorted(by)))]
 
 
 async def expire(input: Input, log: Log, reviews: Reviews) -> Sequence[Draft]:
-    """The result of an action about which nobody decided in time; nothing if somebody did.
+    """What follows where nobody decided in time; nothing if somebody did.
 
     A decision counts by when it was logged, here as in `decide_person`: the two never both act.
     """
-    asked, case, subject = input.event.data, input.case, input.event.subject
-    if not isinstance(asked, Confirm | Review) or case.verdict is None:
+    asked, case, name = input.event.data, input.case, input.event.subject.step
+    if not isinstance(asked, Question) or case.verdict is None:
         raise NeverRetry(FailureCode.EVENT_INVALID, "only a question to a person expires")
-    actions = [one for one in case.verdict.actions if one.action == subject.step]
-    if len(actions) != 1:
-        raise NeverRetry(FailureCode.EVENT_INVALID, f"the verdict has no action {subject.step}")
-    nobody = Decided(action=subject.step, decision="deny", digest=asked.digest, by="nobody")
-    person = Person(input, case, nobody, actions[0], await values_of(case, log))
+    matter = await matter_of(case, name, log)
+    if matter is None:
+        raise NeverRetry(FailureCode.EVENT_INVALID, f"the verdict has no action {name}")
+    nobody = Decided(action=name, decision="deny", digest=asked.digest, by="nobody")
+    person = Person(input, case, nobody, matter)
     found = [
         decided
         for event in await _decisions(person, log, reviews)
@@ -95,9 +91,7 @@ async def expire(input: Input, log: Log, reviews: Reviews) -> Sequence[Draft]:
         and event.logged_at < asked.expires_at
         and (decided := _valid(event, person)) is not None
     ]
-    if _settled(person, found):
-        return []
-    return [_not_done(person, FailureCode.APPROVAL_EXPIRED, "nobody decided in time")]
+    return [] if _settled(person, found) else [matter.expired(input)]
 
 
 async def _person(input: Input, log: Log) -> Person:
@@ -107,25 +101,17 @@ async def _person(input: Input, log: Log) -> Person:
     if case.verdict is None or case.route is None:
         raise NeverRetry(FailureCode.EVENT_INVALID, "the case has no verdict")
     same = (case.request.tenant, case.request.request_id) == (subject.tenant, subject.request_id)
-    found = [one for one in case.verdict.actions if one.action == decided.action]
-    if not same or len(found) != 1 or subject.event not in _expected(found[0]):
+    matter = await matter_of(case, decided.action, log) if same else None
+    if matter is None or subject.event not in matter.questions:
         raise NeverRetry(
-            FailureCode.APPROVAL_MISMATCH, f"no action {decided.action} waits for this decision"
+            FailureCode.APPROVAL_MISMATCH,
+            f"nothing called {decided.action} waits for this decision",
         )
-    return Person(input, case, decided, found[0], await values_of(case, log))
-
-
-def _expected(action: ActionVerdict) -> set[str]:
-    """Whose decisions an action waits for."""
-    if action.decision is Decision.CONFIRM:
-        return {"confirmed"}
-    if action.decision is Decision.REVIEW:
-        return {"reviewed", "confirmed"} if "confirm" in _duties(action) else {"reviewed"}
-    return set()
+    return Person(input, case, decided, matter)
 
 
 def _check_who(person: Person) -> None:
-    by, requester = person.decided.by, person.case.request.principal.user
+    by, requester = person.decided.by, person.requester
     if person.kind == "confirmed":
         if by != requester:
             raise NeverRetry(FailureCode.APPROVAL_MISMATCH, "only the requester confirms")
@@ -133,33 +119,18 @@ def _check_who(person: Person) -> None:
         raise NeverRetry(FailureCode.APPROVAL_MISMATCH, "the subject names another reviewer")
     elif by == requester or as_token(by) == as_token(requester):
         raise NeverRetry(
-            FailureCode.REQUESTER_IS_APPROVER, "a requester does not review their own action"
+            FailureCode.REQUESTER_IS_APPROVER,
+            "a requester reviews neither their own action nor the answer to them",
         )
 
 
-async def _asked(person: Person, log: Log) -> Confirm | Review:
-    request = person.case.request
-    name = "confirm" if person.kind == "confirmed" else "review"
-    asked = await log.read(name, request.tenant, request.request_id, person.action.action)
-    if asked is None or not isinstance(asked.data, Confirm | Review):
+async def _asked(person: Person, log: Log) -> Question:
+    request, matter = person.case.request, person.matter
+    name = matter.questions[person.kind]
+    asked = await log.read(name, request.tenant, request.request_id, matter.name)
+    if asked is None or not isinstance(asked.data, Question):
         raise NeverRetry(FailureCode.APPROVAL_MISMATCH, "nobody was asked for this decision")
     return asked.data
-
-
-def _digest(person: Person, gate: Gate) -> str:
-    """The digest once more, from the recorded case: what runs is what was shown."""
-    case, action, values = person.case, person.action, person.values
-    recorded = case.verdict.facts if case.verdict else ()
-    facts = own_facts(gate.bundle, action, recorded, values)
-    return digest_of(case, gate.bundle, action, facts, values)
-
-
-def _judge_again(person: Person, gate: Gate) -> PolicyDecision:
-    case, action = revealed(person.case, person.values), person.action
-    tool, arguments = gate.bundle.tools[action.tool], restore_json(action.arguments, person.values)
-    assert case.route is not None and case.verdict is not None
-    known = facts_of(tool, arguments, case.verdict.facts)
-    return gate.decide_policy(case, case.route, tool, arguments, known)
 
 
 async def _earlier(person: Person, log: Log, reviews: Reviews) -> list[Decided]:
@@ -173,17 +144,12 @@ async def _earlier(person: Person, log: Log, reviews: Reviews) -> list[Decided]:
 
 
 async def _decisions(person: Person, log: Log, reviews: Reviews) -> list[Event]:
-    """What is on the log of decisions about the action, whether they count or not."""
-    request, action = person.case.request, person.action
-    address = (request.tenant, request.request_id, action.action)
-    events = list(await reviews(*address)) if action.decision is Decision.REVIEW else []
-    asks_requester = action.decision is Decision.CONFIRM or "confirm" in _duties(action)
-    confirmed = await log.read("confirmed", *address) if asks_requester else None
+    """What is on the log of decisions about the matter, whether they count or not."""
+    request, questions = person.case.request, person.matter.questions
+    address = (request.tenant, request.request_id, person.matter.name)
+    events = list(await reviews(*address)) if "reviewed" in questions else []
+    confirmed = await log.read("confirmed", *address) if "confirmed" in questions else None
     return events + ([confirmed] if confirmed else [])
-
-
-def _duties(action: ActionVerdict) -> tuple[str, ...]:
-    return action.policy.obligations if action.policy else ()
 
 
 def _approvers(decisions: Iterable[Decided]) -> set[str]:
@@ -196,15 +162,11 @@ def _settled(person: Person, before: Sequence[Decided]) -> bool:
 
 
 def _enough(person: Person, by: set[str]) -> bool:
-    """Whether everybody has approved whom the obligations ask for.
-
-    `two_person` wants two reviewers; `confirm` beside a review wants the requester as well.
-    """
-    duties, requester = _duties(person.action), person.case.request.principal.user
+    """Whether everybody has approved who has to."""
+    matter, requester = person.matter, person.requester
     # Names that make one subject token are one person: the broker cannot tell them apart.
     reviewers = {as_token(name) for name in by - {requester}}
-    needed = 2 if "two_person" in duties else int(person.action.decision is Decision.REVIEW)
-    return len(reviewers) >= needed and ("confirm" not in duties or requester in by)
+    return len(reviewers) >= matter.reviewers and (not matter.confirmed or requester in by)
 
 
 def _counted(event: Event, person: Person) -> Decided | None:
@@ -219,23 +181,9 @@ def _counted(event: Event, person: Person) -> Decided | None:
 def _valid(event: Event, person: Person) -> Decided | None:
     """A decision if it is about the same thing and by whom its subject says."""
     data, subject = event.data, event.subject
-    if not isinstance(data, Decided) or data.digest != person.action.digest:
+    if not isinstance(data, Decided) or data.digest != person.matter.digest:
         return None
-    requester = person.case.request.principal.user
     if subject.event == "reviewed":
-        own = as_token(data.by) == as_token(requester)
+        own = as_token(data.by) == as_token(person.requester)
         return data if subject.tail == as_token(data.by) and not own else None
-    return data if subject.event == "confirmed" and data.by == requester else None
-
-
-def _not_done(person: Person, code: FailureCode, message: str) -> Draft:
-    request, action = person.case.request, person.action
-    arguments = restore_json(action.arguments, person.values)
-    result = Result(
-        action=action.action,
-        tool=action.tool,
-        effect=Effect.DID_NOT_HAPPEN,
-        effect_key=effect_key(request.tenant, request.request_id, action.tool, arguments),
-        failure=failure(code, message),
-    )
-    return Draft("result", action.action, result, tail=action.tool)
+    return data if subject.event == "confirmed" and data.by == person.requester else None

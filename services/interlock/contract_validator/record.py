@@ -17,7 +17,7 @@ from interlock_contracts.failures import FailureCode
 from interlock_contracts.verdict import Decision
 
 _GOES_ON = (Decision.REPAIR, Decision.APPROVE, Decision.CONFIRM, Decision.REVIEW)
-"""Decisions after which another proposal may come."""
+"""Decisions after which another proposal may come, unless it is an answer that is held."""
 
 _THE_SAME = sorted(
     set(Case.model_fields)
@@ -73,7 +73,8 @@ async def _check_attempt(case: Case, known: Case, log: LedgerLog) -> None:
 async def _steps(known: Case, log: LedgerLog) -> tuple[Step, ...]:
     """The steps of a case whose last verdict is `known`'s: its own, and what came of it."""
     proposal, verdict = known.proposal, known.verdict
-    if proposal is None or verdict is None or verdict.decision not in _GOES_ON:
+    ended = verdict is None or verdict.held or verdict.decision not in _GOES_ON
+    if proposal is None or verdict is None or ended:
         raise _altered("the request was answered at the step before")
     results = []
     for action in () if verdict.decision is Decision.REPAIR else verdict.actions:

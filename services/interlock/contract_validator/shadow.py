@@ -14,6 +14,7 @@ import structlog
 
 from interlock.bundles.model import Bundle
 from interlock.contract_validator.facts import Fetch
+from interlock.contract_validator.holding import hold
 from interlock.contract_validator.ledger import Ledgers
 from interlock.contract_validator.rules import Question
 from interlock.contract_validator.stage import prepared
@@ -128,7 +129,9 @@ class Shadow:
 
         assert case.route is not None and case.proposal is not None  # a verdict was made of them
         judged = case.model_copy(update={"bundle": candidate.digest})
-        return await prepared(candidate).judge(judged, case.route, case.proposal, facts, ask)
+        gate = prepared(candidate)
+        verdict = await gate.judge(judged, case.route, case.proposal, facts, ask)
+        return hold(judged, gate, verdict, {})[0]
 
 
 def codes_of(verdict: Verdict) -> tuple[FailureCode, ...]:

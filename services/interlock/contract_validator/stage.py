@@ -1,8 +1,8 @@
 """The contract-validator's decision: what of a proposal may happen, and what people decided.
 
-Consumes `proposal`, `confirmed` and `reviewed`, and its own `confirm` and `review` when they have
-expired. Of a proposal it makes the verdict and, in the
-same batch, what follows from it: grants, questions to people, a repair, or the answer.
+Consumes `proposal`, `confirmed` and `reviewed`, and its own questions to people (`confirm`,
+`review`, `answer_review`) when they have expired. Of a proposal it makes the verdict and, in the
+same batch, what follows from it: grants, questions, a repair, or the answer.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from interlock.bundles.model import Prepared
-from interlock.contract_validator.answers import clean_answer, extracted, not_found, refused
+from interlock.contract_validator.asking import ask_about_answer
 from interlock.contract_validator.binding import (
     Sign,
     approved,
@@ -22,8 +22,8 @@ from interlock.contract_validator.binding import (
 )
 from interlock.contract_validator.facts import Fetch
 from interlock.contract_validator.gate import Gate
+from interlock.contract_validator.holding import hold
 from interlock.contract_validator.ledger import LedgerLog
-from interlock.contract_validator.outcome import repairable
 from interlock.contract_validator.people import Reviews, decide_person, expire
 from interlock.contract_validator.personal import (
     concealed,
@@ -36,10 +36,9 @@ from interlock.contract_validator.record import check_record
 from interlock.contract_validator.rules import Question
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input
-from interlock_contracts.answer import Answer
 from interlock_contracts.case import Case, Step
-from interlock_contracts.failures import Failure, FailureCode, failure
-from interlock_contracts.privacy import Values, findings_in
+from interlock_contracts.failures import FailureCode
+from interlock_contracts.privacy import Values
 from interlock_contracts.proposal import Proposal
 from interlock_contracts.routing import Route
 from interlock_contracts.verdict import ActionVerdict, Decision, Standing, Verdict
@@ -80,7 +79,7 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
             drafts = await _proposal(input, gate, using)
         case "confirmed" | "reviewed":
             drafts = await decide_person(input, gate, using.log, using.reviews)
-        case "confirm" | "review":
+        case "confirm" | "review" | "answer_review":
             drafts = await expire(input, using.log, using.reviews)
         case other:
             raise NeverRetry(FailureCode.EVENT_UNKNOWN, f"no {other} is decided here")
@@ -103,14 +102,14 @@ async def _proposal(input: Input, gate: Gate, using: Capabilities) -> Sequence[D
     shown = revealed(case, values)
     verdict = await gate.judge(shown, route, shown.proposal or proposal, using.facts, ask)
     verdict = concealed(verdict, case, gate.bundle, proposal.calls, values)
+    verdict, answer = hold(case, gate, verdict, values)
     drafts = [Draft("verdict", str(case.step), case.model_copy(update={"verdict": verdict}))]
-    match verdict.decision:
-        case Decision.REPAIR:
-            return [*drafts, _repair(case, proposal, verdict)]
-        case Decision.ANSWER:
-            return [*drafts, _answer(case, clean_answer(case, proposal))]
-        case Decision.REFUSE:
-            return [*drafts, _answer(case, _refusal(case, route, proposal, verdict, gate))]
+    if verdict.decision is Decision.REPAIR:
+        return [*drafts, _repair(case, proposal, verdict)]
+    if answer is not None and verdict.held is not None:
+        return [*drafts, *ask_about_answer(input, case, verdict, verdict.held, answer)]
+    if answer is not None:
+        return [*drafts, Draft("answer", str(case.attempt), answer)]
     for action in verdict.actions:
         drafts += _action(input, case, route, verdict, action, values)
     return drafts
@@ -152,29 +151,3 @@ def _repair(case: Case, proposal: Proposal, verdict: Verdict) -> Draft:
         update={"steps": (*case.steps, step), "proposal": None, "verdict": None}
     )
     return Draft("repair", str(case.step), again)
-
-
-def _answer(case: Case, answer: Answer) -> Draft:
-    texts = [answer.text, str(answer.data), *(source.quote for source in answer.sources)]
-    personal = findings_in(case.personal, texts)
-    if personal:
-        answer = answer.model_copy(update={"personal": personal})
-    return Draft("answer", str(case.attempt), answer)
-
-
-def _refusal(case: Case, route: Route, proposal: Proposal, verdict: Verdict, gate: Gate) -> Answer:
-    """Why there is no clean answer; after the last repair, the contract's fallback."""
-    if not verdict.violations:
-        return not_found(case, gate.bundle)
-    if not repairable(verdict.violations):
-        return refused(case, gate.bundle, verdict.violations)
-    spent = failure(
-        FailureCode.REPAIRS_EXHAUSTED,
-        f"still wrong after {route.budget.max_repairs} repairs",
-    )
-    why: list[Failure] = [spent, *verdict.violations]
-    contract, forbidden = gate.output(route)
-    composed = None
-    if contract.fallback == "extractive" and not proposal.calls:
-        composed = extracted(case, contract, forbidden, why)
-    return composed or refused(case, gate.bundle, why)

@@ -71,7 +71,12 @@ class Seen:
         return found | {one.code.value for one in (self.answer.failures if self.answer else ())}
 
 
-_WAITS: dict[str, Ending] = {"review": "review", "confirm": "confirm", "approved": "approved"}
+_WAITS: dict[str, Ending] = {
+    "review": "review",
+    "answer_review": "review",
+    "confirm": "confirm",
+    "approved": "approved",
+}
 
 
 async def run_case(gold: GoldCase, bundle: Bundle, stages: Stages) -> Seen:

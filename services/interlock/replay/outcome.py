@@ -7,6 +7,7 @@ from typing import Any
 from interlock.replay.log import Entry
 from interlock_contracts.actions import Confirm, Result, Review
 from interlock_contracts.answer import Answer, DeadLetter
+from interlock_contracts.answer_review import AnswerReview
 from interlock_contracts.canonical import digest
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
@@ -142,7 +143,7 @@ def _look(found: _Found, event: Event) -> None:
             found.verdicts.append(event)
     elif isinstance(data, Result):
         found.results[data.action] = data
-    elif isinstance(data, Confirm | Review):
+    elif isinstance(data, Confirm | Review | AnswerReview):
         found.asked.append(data.action)
     elif isinstance(data, DeadLetter):
         found.bundle = found.bundle or data.headers.get("ce-bundle")

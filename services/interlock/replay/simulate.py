@@ -26,6 +26,9 @@ from interlock.runtime.errors import RetryLater
 from interlock.runtime.stage import Decide, Draft, Input
 from interlock.tool_executor import stage as executor
 from interlock_contracts.actions import Confirm, Decided, Grant, Result, Review
+from interlock_contracts.answer import Answer
+from interlock_contracts.answer_review import AnswerReview, is_answer_token
+from interlock_contracts.base import Model
 from interlock_contracts.event import Event, InvalidEvent, subject_id
 from interlock_contracts.failures import FailureCode, failure
 from interlock_contracts.request import Request
@@ -40,6 +43,14 @@ STAGE_OF: dict[Actor, StageFunction] = {
     Actor.GENERATOR: generator.decide,
     Actor.CONTRACT_VALIDATOR: validator.decide,
     Actor.TOOL_EXECUTOR: executor.decide,
+}
+
+Question = Confirm | Review | AnswerReview
+
+_EVENT: dict[type[Model], str] = {
+    Confirm: "confirm",
+    Review: "review",
+    AnswerReview: "answer_review",
 }
 
 MOST_EVENTS = 500
@@ -69,7 +80,9 @@ class Simulation:
             return self.outcome.status
         if self.new:
             return "would have been approved"
-        asked = {one.decision for one in self.outcome.actions if one.step in self.outcome.waiting}
+        waiting = self.outcome.waiting
+        asked = {one.decision for one in self.outcome.actions if one.step in waiting}
+        asked |= {"review" for one in waiting if is_answer_token(one)}
         if asked:
             return "would have been reviewed" if "review" in asked else "would have been confirmed"
         return "open"
@@ -122,7 +135,7 @@ class Simulator:
         return Simulation(outcome, events, self._new, missing, self._effects.notes)
 
     async def _step(self, event: Event) -> None:
-        if isinstance(event.data, Confirm | Review):
+        if isinstance(event.data, Question):
             await self._people(event)
             return
         for actor in STAGES_OF.get(event.subject.event, ()):
@@ -162,7 +175,7 @@ class Simulator:
 
     async def _people(self, asked: Event) -> None:
         """What people decided about the same action then; else the request waits."""
-        assert isinstance(asked.data, Confirm | Review)
+        assert isinstance(asked.data, Question)
         for decided in self._decisions(asked):
             self._put(decided)
         until = expires_at(asked)
@@ -170,10 +183,11 @@ class Simulator:
             await self._follow(Actor.CONTRACT_VALIDATOR, asked, until)
 
     def _decisions(self, asked: Event) -> list[Event]:
-        """Recorded decisions about the same tool and arguments, bound to what is asked now."""
+        """Recorded decisions about the same action or answer, bound to what is asked now."""
         question = asked.data
-        assert isinstance(question, Confirm | Review)
+        assert isinstance(question, Question)
         kind = "confirmed" if isinstance(question, Confirm) else "reviewed"
+        what = "answer" if isinstance(question, AnswerReview) else "action"
         found = []
         for entry in self._effects.recorded.entries:
             if not isinstance(entry, Event) or not isinstance(entry.data, Decided):
@@ -186,28 +200,23 @@ class Simulator:
             at = replace(entry.subject, step=question.action)
             found.append(replace(entry, subject=at, data=data, id=subject_id(at)))
             self._effects.notes.append(
-                f"{data.by} decided {data.decision} about the same action then: taken over"
+                f"{data.by} decided {data.decision} about the same {what} then: taken over"
             )
         return found
 
-    def _same(self, decided: Event, question: Confirm | Review) -> bool:
-        """Whether a person was asked about the same action then, and meant what was shown."""
-        at, name = decided.subject, question.__class__.__name__.lower()
+    def _same(self, decided: Event, question: Question) -> bool:
+        """Whether a person was asked about the same thing then, and meant what was shown."""
+        at, name = decided.subject, _EVENT[type(question)]
         then = self._effects.recorded.get(Subject(at.cell, name, at.tenant, at.request_id, at.step))
-        if then is None or not isinstance(then.data, Confirm | Review):
+        if then is None or not isinstance(then.data, Question):
             return False
         assert isinstance(decided.data, Decided)
-        same = (then.data.tool, then.data.arguments) == (question.tool, question.arguments)
-        return same and decided.data.digest == then.data.digest
+        return _about(then.data) == _about(question) and decided.data.digest == then.data.digest
 
-    def _expired(self, question: Confirm | Review) -> bool:
-        """Whether nobody decided about the same action in time then."""
+    def _expired(self, question: Question) -> bool:
+        """Whether nobody decided about the same thing in time then."""
         return any(
-            isinstance(entry, Event)
-            and isinstance(entry.data, Result)
-            and entry.data.failure is not None
-            and entry.data.failure.code is FailureCode.APPROVAL_EXPIRED
-            and (entry.data.tool, entry.data.action) == (question.tool, question.action)
+            isinstance(entry, Event) and _expired_with(entry, question)
             for entry in self._effects.recorded.entries
         )
 
@@ -242,6 +251,27 @@ class Simulator:
                 actor.value, decide_, cell=cell, bundles=bundles, log=self._log
             )
         return self._deciders[actor]
+
+
+def _about(question: Question) -> list[Any]:
+    """What makes it the same question: the tool and its arguments, or all that a reader sees."""
+    if isinstance(question, AnswerReview):
+        answer = question.answer
+        return [answer.text, answer.data, answer.sources, [one.code for one in question.objections]]
+    return [question.tool, question.arguments]
+
+
+def _expired_with(entry: Event, question: Question) -> bool:
+    data = entry.data
+    if isinstance(question, AnswerReview):
+        found = data.failures if isinstance(data, Answer) else ()
+        return any(one.code is FailureCode.ANSWER_EXPIRED for one in found)
+    return (
+        isinstance(data, Result)
+        and data.failure is not None
+        and data.failure.code is FailureCode.APPROVAL_EXPIRED
+        and (data.tool, data.action) == (question.tool, question.action)
+    )
 
 
 def new_log() -> MemoryLog:

@@ -11,6 +11,7 @@ from interlock.runtime.errors import NeverRetry, RetryLater, SlowDown
 from interlock.runtime.stage import Bundles, Decide, Draft, Input, Log
 from interlock_contracts.actions import Confirm, Review
 from interlock_contracts.answer import Answer, AnswerStatus, DeadLetter, Retry
+from interlock_contracts.answer_review import AnswerReview
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode, failure
@@ -24,7 +25,8 @@ DEADLINED = frozenset({"request", "route", "context", "proposal", "repair"})
 
 def expires_at(event: Event) -> datetime | None:
     """Until when a question to a person waits; None for any other event."""
-    return event.data.expires_at if isinstance(event.data, Confirm | Review) else None
+    data = event.data
+    return data.expires_at if isinstance(data, Confirm | Review | AnswerReview) else None
 
 
 class Decider:

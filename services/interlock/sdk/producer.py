@@ -21,7 +21,7 @@ from interlock.runtime.broker.topology import stream_name
 from interlock.runtime.commit import EXPECT_NEW, Committed
 from interlock.runtime.errors import RetryLater, UserError
 from interlock.sdk.tenant import TenantClient
-from interlock_contracts.actions import Confirm, Decided
+from interlock_contracts.actions import Confirm, Decided, Notice
 from interlock_contracts.answer import Answer
 from interlock_contracts.event import Event, InvalidEvent, parse_data
 from interlock_contracts.failures import FailureCode
@@ -44,7 +44,12 @@ class RequestRejected(UserError):
 
 
 class NoAnswer(UserError):
-    """There was no answer in time. The request stays on the log and may still be answered."""
+    """There was no answer in time. The request stays on the log and may still be answered.
+
+    `waiting_for` is the last notice that a person is asked, if there was one.
+    """
+
+    waiting_for: Notice | None = None
 
 
 @dataclass(slots=True)
@@ -165,14 +170,21 @@ class Producer(TenantClient):
 
     async def answer(self, request_id: str, *, timeout: float = 30.0) -> Answer:  # noqa: ASYNC109
         """Wait for the answer to a request that was submitted; raises `NoAnswer`."""
+        waiting = None
         try:
             async with asyncio.timeout(timeout):
                 async for event in self.follow(request_id):
                     if isinstance(event.data, Answer):
                         return event.data
+                    if isinstance(event.data, Notice):
+                        waiting = event.data
         except TimeoutError:
             pass
-        raise NoAnswer(f"no answer to request {request_id} within {timeout:g} s")
+        who = {"confirm": "the requester's confirmation", "review": "a reviewer"}
+        told = "" if waiting is None else f"; it waits for {who[waiting.waiting_for]}"
+        none = NoAnswer(f"no answer to request {request_id} within {timeout:g} s{told}")
+        none.waiting_for = waiting
+        raise none
 
     async def follow(self, request_id: str, attempt: int = 0) -> AsyncIterator[Event]:
         """What the producer may see of a request, in order: notices, questions, the answer.

@@ -11,6 +11,7 @@ from interlock.bundles.model import Bundle
 from interlock.contract_validator.binding import token
 from interlock.contract_validator.facts import Fetch
 from interlock.contract_validator.gate import Gate
+from interlock.contract_validator.holding import hold
 from interlock.contract_validator.rules import Question, Ruled
 from interlock_contracts.actions import Effect, Result, effect_key
 from interlock_contracts.answer import FactReply
@@ -84,6 +85,8 @@ class Outcome:
             if action.policy
             for duty in action.policy.obligations
         }
+        if self.verdict.held is not None:
+            duties.add(f"review:{self.verdict.held.review_class}")
         assert review_class is None or f"review:{review_class}" in duties, self.why
 
     def is_refused(self, *codes: str) -> None:
@@ -213,7 +216,8 @@ class BundleGate:
                 state="landed" if mine else "none",
             )
 
-        return Outcome(await self._gate.judge(last, route, wanted, fetch, ask))
+        verdict = await self._gate.judge(last, route, wanted, fetch, ask)
+        return Outcome(hold(last, self._gate, verdict, {})[0])
 
     async def _entries(
         self, case: Case, done: Sequence[Earlier], fetch: Fetch

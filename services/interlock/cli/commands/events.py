@@ -22,6 +22,7 @@ from interlock.runtime.settings import Settings
 from interlock_contracts.actions import Grant, Result
 from interlock_contracts.activation import ShadowVerdict
 from interlock_contracts.answer import Answer, DeadLetter
+from interlock_contracts.answer_review import AnswerReview
 from interlock_contracts.case import Case
 from interlock_contracts.custody import Custody
 from interlock_contracts.event import Event, InvalidEvent
@@ -138,6 +139,9 @@ def what(event: Event) -> str:
         codes = ", ".join(data.candidate_codes)
         would = f"would have been {data.candidate_decision or 'undecided'}"
         return f"{would} under {data.candidate[:19]}…" + (f" ({codes})" if codes else "")
+    if isinstance(data, AnswerReview):
+        codes = ", ".join(one.code for one in data.objections)
+        return f"{data.answer.text.splitlines()[0]}{f' ({codes})' if codes else ''}"
     if not isinstance(data, Case):
         return str(getattr(data, "text", getattr(data, "summary", getattr(data, "decision", ""))))
     if event.subject.event in ("route", "declined") and data.route:

@@ -1,9 +1,8 @@
-"""`review`: actions that wait for somebody's approval."""
+"""`review`: actions and answers that wait for somebody's approval."""
 
 import getpass
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from dataclasses import replace
+from typing import Annotated
 
 import typer
 from rich.table import Table
@@ -11,22 +10,16 @@ from rich.table import Table
 from interlock.cli.common import (
     JsonOption,
     StateOption,
-    connected,
-    operator_log,
     out,
     print_json,
     run,
     settings_of,
 )
-from interlock.runtime.commit import EXPECT_NEW, Committed, Committer
+from interlock.cli.reviews import Card, Decision, all_cards, decide, one_card
 from interlock.runtime.errors import UserError
-from interlock.runtime.log import JetStreamLog, StoredMessage
-from interlock.runtime.settings import Settings
-from interlock_contracts.actions import Decided, Grant, Result, Review
-from interlock_contracts.base import Model
-from interlock_contracts.event import Event, parse_data
-from interlock_contracts.subjects import TOKEN, Subject, as_token
-from interlock_contracts.table import EVENT
+from interlock_contracts.actions import Review
+from interlock_contracts.answer_review import AnswerReview
+from interlock_contracts.subjects import TOKEN, as_token
 
 app = typer.Typer(
     help="The review queue: what waits for a person, why, and the decision.",
@@ -39,40 +32,7 @@ ActionArgument = Annotated[
 ByOption = Annotated[str | None, typer.Option("--by", help="Who decides. Default: your login.")]
 NoteOption = Annotated[str, typer.Option("--note", help="Why; kept in the audit log.")]
 
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """A why-card, what was decided about it so far, and what came of it."""
-
-    at: Subject
-    review: Review
-    decisions: tuple[Decided, ...]
-    outcome: Model | None
-
-    @property
-    def id(self) -> str:
-        """As the commands take it."""
-        return f"{self.at.request_id}/{self.at.step}"
-
-    @property
-    def state(self) -> str:
-        """`waiting` while a decision still counts."""
-        if isinstance(self.outcome, Grant):
-            return "approved"
-        if isinstance(self.outcome, Result):
-            return str(self.outcome.failure.code) if self.outcome.failure else "done"
-        return "expired" if self.review.expires_at <= datetime.now(UTC) else "waiting"
-
-    def as_json(self) -> dict[str, Any]:
-        """For machines."""
-        decisions = [one.model_dump(mode="json") for one in self.decisions]
-        return {
-            "id": self.id,
-            "tenant": self.at.tenant,
-            "state": self.state,
-            "decisions": decisions,
-            **self.review.model_dump(mode="json"),
-        }
+Sections = list[tuple[str, list[str]]]
 
 
 @app.command("list")
@@ -82,10 +42,10 @@ def list_(
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """List the actions that wait for a reviewer."""
+    """List the actions and answers that wait for a reviewer."""
     if tenant != "*" and not TOKEN.fullmatch(tenant):
         raise UserError(f"{tenant[:64]!r} is no tenant")
-    cards = run(_cards(settings_of(state), tenant))
+    cards = run(all_cards(settings_of(state), tenant))
     cards = [card for card in cards if all_ or card.state == "waiting"]
     if json_:
         for card in cards:
@@ -98,32 +58,36 @@ def list_(
     for column in ("id", "tenant", "class", "requester", "state", "expires", "what"):
         table.add_column(column, overflow="fold")
     for card in cards:
-        review, expires = card.review, f"{card.review.expires_at:%Y-%m-%d %H:%M}"
-        who = (card.id, card.at.tenant, review.review_class, review.requester)
-        table.add_row(*who, card.state, expires, review.summary)
+        asked, expires = card.question, f"{card.question.expires_at:%Y-%m-%d %H:%M}"
+        who = (card.id, card.at.tenant, asked.review_class, asked.requester)
+        table.add_row(*who, card.state, expires, card.summary)
     out.print(table)
 
 
 @app.command()
 def show(id_: ActionArgument, state: StateOption = None, json_: JsonOption = False) -> None:
-    """Show the why-card: the action, where every argument comes from, and what judged it."""
-    card = run(_card(settings_of(state), id_))
+    """Show the why-card: what shall run or go out, what it rests on, and what judged it."""
+    card = run(one_card(settings_of(state), id_))
     if json_:
         print_json(card.as_json())
         return
-    review = card.review
-    out.print(review.summary, style="bold", markup=False)
+    asked = card.question
+    if isinstance(asked, Review):
+        out.print(asked.summary, style="bold", markup=False)
+    else:
+        out.print(asked.answer.text, style="bold", markup=False)
     for name, text in (
-        ("tool", review.tool),
-        ("requester", f"{review.requester} of {card.at.tenant}"),
-        ("asked", review.request_text),
-        ("class", review.review_class),
+        ("tool", asked.tool if isinstance(asked, Review) else ""),
+        ("requester", f"{asked.requester} of {card.at.tenant}"),
+        ("asked", asked.request_text),
+        ("class", asked.review_class),
         ("state", card.state),
-        ("expires", f"{review.expires_at:%Y-%m-%d %H:%M:%S %Z}"),
-        ("digest", review.digest),
+        ("expires", f"{asked.expires_at:%Y-%m-%d %H:%M:%S %Z}"),
+        ("digest", asked.digest),
     ):
-        out.print(f"  {name:<12} {text}", markup=False)
-    for title, lines in _evidence(review):
+        if text:
+            out.print(f"  {name:<12} {text}", markup=False)
+    for title, lines in _of_action(asked) if isinstance(asked, Review) else _of_answer(asked):
         out.print(title, style="bold")
         for line in lines or ["none"]:
             out.print(f"  {line}", markup=False)
@@ -131,8 +95,8 @@ def show(id_: ActionArgument, state: StateOption = None, json_: JsonOption = Fal
         out.print(f"{one.by}: {one.decision} {one.note}".rstrip(), markup=False)
 
 
-def _evidence(review: Review) -> list[tuple[str, list[str]]]:
-    """What a reviewer should look at before deciding, by heading."""
+def _of_action(review: Review) -> Sections:
+    """What a reviewer should look at before an action is approved, by heading."""
     origins: dict[str, list[str]] = {}
     for one in review.provenance:
         name = one.path.split("/")[1] if "/" in one.path else one.path
@@ -154,6 +118,37 @@ def _evidence(review: Review) -> list[tuple[str, list[str]]]:
     ]
 
 
+def _of_answer(review: AnswerReview) -> Sections:
+    """What a reviewer should look at before an answer goes out, by heading."""
+    answer = review.answer
+    wrong = [
+        line
+        for one in review.objections
+        for line in (f"{one.code} {one.path}: {one.message}", f"    {one.mend}")
+    ]
+    before = [
+        f"{one.step}: {' '.join(one.text.split()) or 'no text'} "
+        f"({', '.join(found.code for found in one.violations)})"
+        for one in review.attempts
+    ]
+    passages = [
+        f"{one.handle} {one.document_id} ({one.trust}, version {one.version[7:19]}): "
+        f"{' '.join(one.text.split())}"
+        for one in review.chunks
+    ]
+    found = [
+        ("wrong with it", wrong),
+        ("sources", [f"{one.handle} {one.title}: “{one.quote}”" for one in answer.sources]),
+        ("passages", passages),
+        ("earlier attempts", before),
+    ]
+    if answer.data is not None:
+        found.insert(0, ("data", [f"{name} = {value!r}" for name, value in answer.data.items()]))
+    if review.overrides:
+        found.append(("overrides that want it seen", list(review.overrides)))
+    return found
+
+
 @app.command()
 def approve(
     id_: ActionArgument,
@@ -162,8 +157,8 @@ def approve(
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Approve exactly what the why-card shows."""
-    run(_decide(settings_of(state), id_, by, note, "approve", json_))
+    """Approve exactly what the why-card shows: the action runs, or the answer goes out."""
+    _decide(id_, by, note, state, json_, "approve")
 
 
 @app.command()
@@ -174,83 +169,18 @@ def deny(
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Deny the action; the requester is told."""
-    run(_decide(settings_of(state), id_, by, note, "deny", json_))
+    """Deny the action, or the answer; the requester is told."""
+    _decide(id_, by, note, state, json_, "deny")
 
 
-async def _cards(settings: Settings, tenant: str) -> list[Card]:
-    async with operator_log(settings) as (_, log):
-        found = [m async for m in log.matching(f"{settings.cell}.review.{tenant}.>")]
-        return [await _judged(log, message) for message in found]
-
-
-async def _card(settings: Settings, id_: str) -> Card:
-    request_id, slash, action = id_.partition("/")
-    if not slash or not TOKEN.fullmatch(request_id) or not TOKEN.fullmatch(action):
-        raise UserError(f"{id_[:140]!r} is not of the form REQUEST_ID/ACTION")
-    async with operator_log(settings) as (_, log):
-        pattern = f"{settings.cell}.review.*.{request_id}.{action}"
-        found = await log.fetch({"seq": 1, "next_by_subj": pattern})
-        if found is None:
-            raise UserError(f"no review {id_!r}; `interlock review list` names them")
-        return await _judged(log, found)
-
-
-async def _judged(log: JetStreamLog, message: StoredMessage) -> Card:
-    event = message.event()
-    at, review = event.subject, event.data
-    assert isinstance(review, Review)
-    address = (at.tenant, at.request_id, at.step)
-    pattern = f"{at.cell}.reviewed.{'.'.join(address)}.*"
-    events: list[Event] = [found.event() async for found in log.matching(pattern)]
-    outcome = await log.read("approved", *address, review.tool)
-    outcome = outcome or await log.read("result", *address, review.tool)
-    decisions = tuple(one.data for one in events if isinstance(one.data, Decided))
-    return Card(at, review, decisions, None if outcome is None else outcome.data)
-
-
-async def _decide(
-    settings: Settings,
-    id_: str,
-    by: str | None,
-    note: str,
-    decision: Literal["approve", "deny"],
-    json_: bool,
+def _decide(
+    id_: str, by: str | None, note: str, state: StateOption, json_: bool, decision: Decision
 ) -> None:
     who = by if by is not None else getpass.getuser()
-    card = await _card(settings, id_)
-    at = card.at
-    if card.state != "waiting":
-        raise UserError(f"{id_} is not waiting any more: {card.state}")
-    if as_token(who) == as_token(card.review.requester):
-        raise UserError(f"{who} asked for this action, and somebody else has to decide about it")
-    body = _body(card, who, note, decision)
-    address = Subject(at.cell, "reviewed", at.tenant, at.request_id, at.step, as_token(who))
-    async with connected(settings, f"reviewer-{at.tenant}") as client:
-        committer = Committer(client)
-        outcome = await committer.commit_wire([(str(address), body, EXPECT_NEW)])
-        await committer.close()
-    if outcome is not Committed.NEW:
-        raise UserError(f"{who} has decided about {id_} before")
+    card: Card = run(decide(settings_of(state), id_, who, note, decision))
     if json_:
+        address = replace(card.at, event="reviewed", tail=as_token(who))
         print_json({"id": id_, "decision": decision, "by": who, "subject": str(address)})
     else:
         done = "approved" if decision == "approve" else "denied"
-        out.print(f"{done} by {who}: {card.review.summary}", markup=False)
-
-
-def _body(card: Card, who: str, note: str, decision: Literal["approve", "deny"]) -> bytes:
-    """The decision as it is published; raises `UserError` for a name or note that is none."""
-    try:
-        decided = Decided(
-            action=card.at.step,
-            decision=decision,
-            digest=card.review.digest,
-            by=who,
-            note=note,
-        )
-        body = decided.model_dump_json().encode()
-        parse_data(EVENT["reviewed"], body)
-    except ValueError:
-        raise UserError("--by or --note holds what is not allowed in text, or is empty") from None
-    return body
+        out.print(f"{done} by {who}: {card.summary}", markup=False)
