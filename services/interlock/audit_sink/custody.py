@@ -25,6 +25,7 @@ from interlock.runtime.commit import EXPECT_NEW, Committer
 from interlock.runtime.errors import UserError
 from interlock.runtime.log import JetStreamLog
 from interlock_contracts.custody import Custody
+from interlock_contracts.documents import DOCUMENT
 from interlock_contracts.ids import new_request_id
 from interlock_contracts.subjects import Subject
 
@@ -79,15 +80,15 @@ class Custodian:
         self.log = JetStreamLog(client, cell)
         self._client = client
         self._overwriter = Overwriter(client, cell)
-        self._database = database
-        self._keys = keys
+        self.database = database
+        self.keys = keys
 
     async def hold(self, tenant: str, user: str | None, by: str, reason: str) -> str:
         """Forbid erasing and expiring for a tenant, or one person of it; the hold's id."""
         whose = None if user is None else self._pseudonym((tenant, user))
         id_ = new_request_id()
         order = Custody(act="held", by=by, reason=reason, data_subject=whose)
-        await self._order([(tenant, id_, "held", order)])
+        await self.order([(tenant, id_, "held", order)])
         return id_
 
     async def release(self, id_: str, by: str, reason: str) -> Hold:
@@ -98,7 +99,7 @@ class Custodian:
         order = Custody(
             act="released", by=by, reason=reason, data_subject=found[0].order.data_subject
         )
-        await self._order([(found[0].tenant, id_, "released", order)])
+        await self.order([(found[0].tenant, id_, "released", order)])
         return found[0]
 
     async def holds(self, tenant: str) -> list[Hold]:
@@ -130,13 +131,15 @@ class Custodian:
                     f"a hold stands since {hold.since:%Y-%m-%d} ({hold.order.by}: "
                     f"{hold.order.reason or 'no reason given'}): interlock audit release {hold.id}"
                 )
-        await self._caught_up()
+        await self.caught_up()
         records = self._of_person(whose)
+        if any(record.event == DOCUMENT for record in records):
+            raise UserError(f"{whose} is a document: `interlock audit erase --document` erases it")
         requests = {record.request_id for record in records}
         on_log = sum(record.event not in KEPT for record in records)
         if not dry_run:
             await self._erase(person[0], whose, by, reason)
-        exports = [one async for one in self._exports(person[0], records[0].sequence)]
+        exports = [one async for one in self.exports(person[0], records[0].sequence)]
         return Erasure(whose, len(requests), len(records), on_log, tuple(exports))
 
     async def _erase(self, tenant: str, whose: str, by: str, reason: str) -> None:
@@ -147,15 +150,15 @@ class Custodian:
         for _ in range(_ROUNDS):
             records = [one for one in self._of_person(whose) if one.sequence not in done]
             requests = {record.request_id for record in records} - ordered
-            await self._order([(tenant, one, f"erased-{whose}", order) for one in sorted(requests)])
+            await self.order([(tenant, one, f"erased-{whose}", order) for one in sorted(requests)])
             ordered |= requests
-            await self._take_out(records)
+            await self.take_out(records)
             done |= {record.sequence for record in records}
-            if self._keys.get(whose) is not None:
-                self._keys.destroy(whose, datetime.now().astimezone())
+            if self.keys.get(whose) is not None:
+                self.keys.destroy(whose, datetime.now().astimezone())
             elif not records:
                 return
-            await self._caught_up()
+            await self.caught_up()
 
     async def expire(
         self, tenant: str, events: Sequence[str], until: datetime, by: str, *, dry_run: bool = False
@@ -164,14 +167,14 @@ class Custodian:
 
         What is held stays. Raises `UserError` when the whole tenant is held.
         """
-        if KEPT.intersection(events):
-            raise UserError(f"{', '.join(sorted(KEPT.intersection(events)))} never expire")
+        if kept := (KEPT | {DOCUMENT}).intersection(events):
+            raise UserError(f"{', '.join(sorted(kept))} never expire")
         holds = await self.holds(tenant)
         if any(hold.order.data_subject is None for hold in holds):
             raise UserError(f"a hold stands on all of {tenant}: interlock audit holds")
         held = {hold.order.data_subject for hold in holds}
         marks = ",".join("?" * len(events))
-        rows = self._database.execute(
+        rows = self.database.execute(
             "SELECT sequence, subject, request_id, data_subject FROM events "  # noqa: S608 - marks
             "WHERE tenant = ? AND logged_at < ? AND payload IS NOT NULL "
             f"AND type IN ({marks}) ORDER BY sequence",
@@ -182,36 +185,38 @@ class Custodian:
             order = Custody(
                 act="expired", by=by, events=tuple(events), until=until, count=len(records)
             )
-            await self._order([(tenant, new_request_id(), "expired", order)])
-            await self._take_out(records)
+            await self.order([(tenant, new_request_id(), "expired", order)])
+            await self.take_out(records)
         return len(records)
 
     async def sweep(self) -> int:
         """Take out what came in of erased requests after they were erased; how many."""
-        rows = self._database.execute(
+        rows = self.database.execute(
             "SELECT late.sequence, late.subject, late.request_id, late.data_subject "
             "FROM events AS late JOIN events AS ordered ON late.request_id = ordered.request_id "
             "AND late.tenant = ordered.tenant AND late.sequence > ordered.sequence "
             "WHERE ordered.type = 'interlock.custody.v1' AND late.payload IS NULL "
+            "AND late.type <> 'interlock.document.v1' "
             "ORDER BY late.sequence"
         )
-        destroyed = self._keys.destroyed()
+        destroyed = self.keys.destroyed()
         late = [Record(*row[:3]) for row in rows if row[3] in destroyed]
         late = [one for one in late if await self._overwriter.stands(one)]
-        await self._take_out(late)
+        await self.take_out(late)
         return len(late)
 
     def tenants(self) -> list[str]:
         """The tenants on record."""
-        rows = self._database.execute("SELECT DISTINCT tenant FROM events ORDER BY tenant")
+        rows = self.database.execute("SELECT DISTINCT tenant FROM events ORDER BY tenant")
         return [tenant for (tenant,) in rows if tenant]
 
     async def exported(self, tenant: str, by: str, reason: str) -> None:
         """Put on record that contents are given away readable."""
         order = Custody(act="exported", by=by, reason=reason)
-        await self._order([(tenant, new_request_id(), "exported", order)])
+        await self.order([(tenant, new_request_id(), "exported", order)])
 
-    async def _exports(self, tenant: str, since: int) -> AsyncIterator[str]:
+    async def exports(self, tenant: str, since: int) -> AsyncIterator[str]:
+        """When, by whom and why a tenant's contents were given away readable since a record."""
         async for message in self.log.matching(f"{self.log.cell}.custody.{tenant}.*.exported"):
             order = message.event().data
             if message.sequence > since and isinstance(order, Custody):
@@ -219,10 +224,10 @@ class Custodian:
 
     def _pseudonym(self, person: Person) -> str:
         tenant, name = person
-        found = self._keys.pseudonym(person)
+        found = self.keys.pseudonym(person)
         if found is not None:
             return found
-        known = self._database.execute(
+        known = self.database.execute(
             "SELECT 1 FROM events WHERE data_subject = ? AND tenant = ? LIMIT 1", (name, tenant)
         )
         if known:
@@ -230,14 +235,14 @@ class Custodian:
         raise UserError(f"nobody called {name!r} of {tenant} is on record")
 
     def _of_person(self, whose: str) -> list[Record]:
-        rows = self._database.execute(
+        rows = self.database.execute(
             "SELECT sequence, subject, request_id FROM events WHERE data_subject = ? "
             "ORDER BY sequence",
             (whose,),
         )
         return [Record(*row) for row in rows]
 
-    async def _caught_up(self) -> None:
+    async def caught_up(self) -> None:
         """Wait until everything on the log is in the audit store."""
         last = await self._overwriter.last_sequence()
         patience = time.monotonic() + _CATCH_UP_S
@@ -247,10 +252,10 @@ class Custodian:
             await asyncio.sleep(0.1)  # a database offers no event to wait for
 
     def _stored(self) -> int:
-        ((size,),) = self._database.execute("SELECT max(size) FROM checkpoints")
+        ((size,),) = self.database.execute("SELECT max(size) FROM checkpoints")
         return size or 0
 
-    async def _order(self, orders: Sequence[tuple[str, str, str, Custody]]) -> None:
+    async def order(self, orders: Sequence[tuple[str, str, str, Custody]]) -> None:
         """Log orders, each by tenant, id and step. One that stands already is well."""
         committer = Committer(self._client)
 
@@ -265,11 +270,11 @@ class Custodian:
         finally:
             await committer.close()
 
-    async def _take_out(self, records: Sequence[Record]) -> None:
+    async def take_out(self, records: Sequence[Record]) -> None:
         """Overwrite records on the log, then drop them from the store."""
         await self._overwriter.overwrite(records)
         for start in range(0, len(records), _PAGE):
             page = [record.sequence for record in records[start : start + _PAGE]]
             marks = ",".join("?" * len(page))
             sql = f"UPDATE events SET payload = NULL WHERE sequence IN ({marks})"  # noqa: S608
-            self._database.execute(sql, page)
+            self.database.execute(sql, page)

@@ -97,6 +97,7 @@ def _of_custody(data: Any) -> Iterator[tuple[str, Any]]:
     yield "act", _at(data, "act")
     yield "whose", _at(data, "data_subject")
     yield "until", _at(data, "until")
+    yield "document", _at(data, "document")
     for name in _list(_at(data, "events")):
         yield "class", name
 

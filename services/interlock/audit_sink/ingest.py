@@ -8,9 +8,17 @@ from dataclasses import dataclass
 
 from interlock.audit_sink.database import Database, Row
 from interlock.audit_sink.facets import Facets, principal_of, texts_of
-from interlock.audit_sink.keys import TENANT_ITSELF, DataSubject, KeyStore, Person, unread
+from interlock.audit_sink.keys import (
+    TENANT_ITSELF,
+    DataSubject,
+    KeyStore,
+    Person,
+    of_document,
+    unread,
+)
 from interlock.audit_sink.sealing import Sealed, record_leaf, seal
 from interlock.audit_sink.stage import AuditRecord, headers_text, time_text
+from interlock_contracts.documents import DOCUMENT
 
 INSERT_EVENT = "INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 INSERT_POSTING = "INSERT INTO postings VALUES (?,?)"
@@ -133,6 +141,8 @@ def _named(record: AuditRecord) -> Person | None:
         return record.tenant, TENANT_ITSELF
     if record.event == "request":
         return record.tenant, record.principal or unread(record.request_id)
+    if record.event == DOCUMENT:  # and not whose versions before were: what was erased is over
+        return record.tenant, of_document(record.request_id)
     return None
 
 

@@ -3,7 +3,7 @@
 A person (a data subject) is a tenant's principal. The audit store knows it by a random pseudonym;
 which pseudonym is whose stands only here, and goes with the key. Whoever comes back afterwards is
 somebody new. Content that nobody is named in is sealed too: with the tenant's own key, or, where a
-request cannot be read, with a key of that request.
+request cannot be read, with a key of that request. A document has a key of its own.
 """
 
 import hmac
@@ -52,6 +52,11 @@ def _data_subject(pseudonym: str, key: bytes) -> DataSubject:
 def unread(request_id: str) -> str:
     """The name for whoever sent a request that cannot be read; no user can have it."""
     return f"\x1frequest {request_id}"
+
+
+def of_document(key: str) -> str:
+    """The name under which the key of a document's versions stands; no user can have it."""
+    return f"\x1fdocument {key}"
 
 
 NameT = TypeVar("NameT")

@@ -157,7 +157,8 @@ def _other(by: str, data: Any) -> Iterator[str]:
             order = "had it processed again" if isinstance(data, Retry) else "put it aside"
             yield f"{data.by} {order}: {_short(data.note) or 'without a word'}"
         case Custody():
-            yield f"{data.by} had it {data.act}: {_short(data.reason) or 'without a word'}"
+            what = f"the words of {data.document}" if data.document else "it"
+            yield f"{data.by} had {what} {data.act}: {_short(data.reason) or 'without a word'}"
         case _:
             yield type(data).__name__.lower()
 

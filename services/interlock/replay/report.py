@@ -44,7 +44,8 @@ class Verification:
 
     `reproduced` outputs are identical; `accepted` are the subjects taken as recorded; `pending`
     the inputs that no stage has dealt with yet. Of an `erased` request what was, is not there to
-    be run; what came after, if it was submitted again, is.
+    be run; what came after, if it was submitted again, is. `erased_documents` are those whose
+    erasure took what the request made of them: what stands before it is run, and no more.
     """
 
     events: int
@@ -52,6 +53,7 @@ class Verification:
     accepted: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     erased: bool = False
+    erased_documents: tuple[str, ...] = ()
     divergences: tuple[Divergence, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -63,6 +65,7 @@ class Verification:
             "accepted": self.accepted,
             "pending": self.pending,
             "erased": self.erased,
+            "erased_documents": self.erased_documents,
             "divergences": [one.to_json() for one in self.divergences],
         }
 

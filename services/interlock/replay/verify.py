@@ -67,8 +67,9 @@ async def verify_request(events: Sequence[Entry], bundles: Bundles) -> Verificat
         events=len(check.log.entries),
         reproduced=len(check.reproduced),
         accepted=tuple(sorted(check.accepted)),
-        pending=tuple(check.pending),
+        pending=() if check.erased_documents else tuple(check.pending),
         erased=check.erased,
+        erased_documents=check.erased_documents,
         divergences=tuple(sorted(check.divergences, key=lambda one: one.position)),
     )
 
@@ -119,12 +120,17 @@ class _Check:
     @property
     def erased(self) -> bool:
         """Whether the request was erased: of what it was, the reservations are left."""
-        return any(
-            isinstance(entry, Event)
-            and isinstance(entry.data, Custody)
-            and entry.data.act == "erased"
-            for entry in self.log.entries
-        )
+        return bool(self._erasures())
+
+    @property
+    def erased_documents(self) -> tuple[str, ...]:
+        """The documents whose erasure took what the request made of them."""
+        named = {order.document for order in self._erasures() if order.document is not None}
+        return tuple(sorted(named))
+
+    def _erasures(self) -> list[Custody]:
+        orders = (entry.data for entry in self.log.entries if isinstance(entry, Event))
+        return [one for one in orders if isinstance(one, Custody) and one.act == "erased"]
 
     def leftovers(self) -> None:
         """What is on the log and nobody made again."""
@@ -182,7 +188,7 @@ class _Check:
             self.claimed.add(str(followed.subject))
             reason = f"{code}: {message}"
             self._diverged(stage, followed.subject, "", "the event", reason)
-        elif self._waits(event):
+        elif self.erased_documents or self._waits(event):
             self.pending.append(str(event.subject))
         else:
             self._diverged(stage, event.subject, "", "an outcome", f"{code}: {message}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interlock.cli.commands import audit_custody, audit_read
+from interlock.cli.commands import audit_custody, audit_erase, audit_read
 from interlock.cli.common import JsonOption, StateOption, err, out, print_json, settings_of
 from interlock.runtime.errors import UserError
 from interlock_contracts.base import Model
@@ -22,7 +22,7 @@ app.command()(audit_read.query)
 app.command()(audit_read.lineage)
 app.command()(audit_read.export)
 app.command(name="open")(audit_read.open_)
-app.command()(audit_custody.erase)
+app.command()(audit_erase.erase)
 app.command()(audit_custody.expire)
 app.command()(audit_custody.hold)
 app.command()(audit_custody.release)

@@ -1,4 +1,4 @@
-"""`audit erase`, `expire`, `hold`, `release`, `holds`: what may be done to the record itself."""
+"""`audit expire`, `hold`, `release`, `holds`: what may be done to the record itself."""
 
 import getpass
 from collections.abc import AsyncIterator
@@ -25,49 +25,11 @@ from interlock.runtime.errors import UserError
 from interlock.runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from interlock.audit_sink.custody import Custodian, Erasure
+    from interlock.audit_sink.custody import Custodian
 
 Reason = Annotated[str, typer.Option(help="Why; kept in the audit log.")]
 By = Annotated[str | None, typer.Option(help="Who orders it. Default: the user of this system.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")]
-
-
-def erase(
-    subject: Annotated[
-        str, typer.Option(metavar="TENANT/USER", help="Whose contents; or TENANT/PSEUDONYM.")
-    ],
-    reason: Reason = "",
-    by: By = None,
-    dry_run: DryRun = False,
-    state: StateOption = None,
-    json_: JsonOption = False,
-) -> None:
-    """Make all that a person wrote or was told unreadable for ever: here, on the log, in exports.
-
-    What happened stays provable: who approved what, when, on which document. It cannot be undone.
-    """
-    tenant, slash, user = subject.partition("/")
-    if not slash or not tenant or not user:
-        raise UserError("--subject is TENANT/USER")
-    with err.status("erasing"):
-        done = run(_erase(settings_of(state), (tenant, user), _who(by), reason, dry_run=dry_run))
-    shown = {
-        "data_subject": done.data_subject,
-        "requests": done.requests,
-        "contents": done.contents,
-        "messages_overwritten": 0 if dry_run else done.on_log,
-        "dry_run": dry_run,
-    }
-    if json_:
-        print_json({**shown, "plain_exports": list(done.plain_exports)})
-        return
-    for one in done.plain_exports:
-        err.print(f"not reached: given away in the clear {one}", style="yellow", markup=False)
-    would = "would be " if dry_run else ""
-    out.print(
-        f"{done.contents} contents of {done.requests} requests {would}erased "
-        f"({done.on_log} messages {would}overwritten on the log); pseudonym {done.data_subject}"
-    )
 
 
 def expire(
@@ -82,7 +44,7 @@ def expire(
     """Take out contents that are older than the policy keeps them. Run it as often as you like."""
     periods = read_policy(policy)
     with err.status("expiring"):
-        done = run(_expire(settings_of(state), periods, _who(by), dry_run=dry_run))
+        done = run(_expire(settings_of(state), periods, who(by), dry_run=dry_run))
     for tenant, event, count in done:
         if json_:
             print_json({"tenant": tenant, "events": event, "expired": count, "dry_run": dry_run})
@@ -101,8 +63,8 @@ def hold(
     """A legal hold: until it is released nothing of it is erased and nothing expires."""
 
     async def work() -> str:
-        async with _custodian(settings_of(state)) as custodian:
-            return await custodian.hold(tenant, user, _who(by), reason)
+        async with custodian(settings_of(state)) as given:
+            return await given.hold(tenant, user, who(by), reason)
 
     id_ = run(work())
     if json_:
@@ -121,8 +83,8 @@ def release(
     """End a legal hold."""
 
     async def work() -> str:
-        async with _custodian(settings_of(state)) as custodian:
-            return (await custodian.release(id_, _who(by), reason)).tenant
+        async with custodian(settings_of(state)) as given:
+            return (await given.release(id_, who(by), reason)).tenant
 
     tenant = run(work())
     if json_:
@@ -139,7 +101,7 @@ def holds(
     """The legal holds that stand."""
 
     async def work() -> list[dict[str, Any]]:
-        async with _custodian(settings_of(state)) as custodian:
+        async with custodian(settings_of(state)) as given:
             return [
                 {
                     "hold": one.id,
@@ -149,7 +111,7 @@ def holds(
                     "reason": one.order.reason,
                     "since": one.since.isoformat(),
                 }
-                for one in await custodian.holds(tenant)
+                for one in await given.holds(tenant)
             ]
 
     for one in run(work()):
@@ -165,8 +127,8 @@ def put_export_on_record(settings: Settings, tenant: str, reason: str) -> None:
     """Say on the log that contents are given away readable."""
 
     async def work() -> None:
-        async with _custodian(settings) as custodian:
-            await custodian.exported(tenant, _who(None), reason)
+        async with custodian(settings) as given:
+            await given.exported(tenant, who(None), reason)
 
     run(work())
 
@@ -175,6 +137,7 @@ def read_policy(path: Path) -> dict[str, dict[str, timedelta]]:
     """Tenant → event → how long its contents are kept; raises `UserError` for what is no policy."""
     from interlock.audit_sink.custody import CLASSES
     from interlock.audit_sink.overwriting import KEPT
+    from interlock_contracts.documents import DOCUMENT
     from interlock_contracts.table import EVENT
 
     try:
@@ -183,7 +146,7 @@ def read_policy(path: Path) -> dict[str, dict[str, timedelta]]:
         raise UserError(f"the policy {path} cannot be read ({type(error).__name__})") from None
     if not isinstance(stated, dict) or not all(isinstance(one, dict) for one in stated.values()):
         raise UserError(f"{path}: tenants (or '*'), and below each a class or event and its days")
-    known = {**CLASSES, **{name: (name,) for name in EVENT if name not in KEPT}}
+    known = {**CLASSES, **{name: (name,) for name in EVENT if name not in KEPT | {DOCUMENT}}}
     found: dict[str, dict[str, timedelta]] = {}
     for tenant, periods in stated.items():
         kept = found.setdefault(str(tenant), {})
@@ -197,29 +160,20 @@ def read_policy(path: Path) -> dict[str, dict[str, timedelta]]:
     return found
 
 
-async def _erase(
-    settings: Settings, person: tuple[str, str], by: str, reason: str, *, dry_run: bool
-) -> "Erasure":
-    async with _custodian(settings) as custodian:
-        return await custodian.erase(person, by, reason, dry_run=dry_run)
-
-
 async def _expire(
     settings: Settings, policy: dict[str, dict[str, timedelta]], by: str, *, dry_run: bool
 ) -> list[tuple[str, str, int]]:
     done, now = [], datetime.now(UTC)
-    async with _custodian(settings) as custodian:
-        late = 0 if dry_run else await custodian.sweep()
+    async with custodian(settings) as given:
+        late = 0 if dry_run else await given.sweep()
         if late:
             done.append(("erased requests", "whatever came in late", late))
-        for tenant in custodian.tenants():
+        for tenant in given.tenants():
             periods = {**policy.get("*", {}), **policy.get(tenant, {})}
             for period in sorted(set(periods.values())):
                 events = sorted(name for name, one in periods.items() if one == period)
                 try:
-                    count = await custodian.expire(
-                        tenant, events, now - period, by, dry_run=dry_run
-                    )
+                    count = await given.expire(tenant, events, now - period, by, dry_run=dry_run)
                 except UserError as error:
                     err.print(str(error), style="yellow", markup=False)
                     break
@@ -228,7 +182,8 @@ async def _expire(
 
 
 @asynccontextmanager
-async def _custodian(settings: Settings) -> "AsyncIterator[Custodian]":
+async def custodian(settings: Settings) -> "AsyncIterator[Custodian]":
+    """With the audit store, its keys, and the eraser's credential; raises `UserError`."""
     from interlock.audit_sink.custody import Custodian
     from interlock.audit_sink.places import open_for_custody
 
@@ -237,5 +192,6 @@ async def _custodian(settings: Settings) -> "AsyncIterator[Custodian]":
             yield Custodian(client, settings.cell, database, keys)
 
 
-def _who(by: str | None) -> str:
+def who(by: str | None) -> str:
+    """Who orders it: as given, or the user of this system."""
     return by or getpass.getuser()

@@ -132,7 +132,8 @@ def what(event: Event) -> str:
     """What an event says, in one line."""
     data = event.data
     if isinstance(data, Custody):
-        return f"{data.act} by {data.by}" + (f": {data.reason}" if data.reason else "")
+        what = f"what {data.document} led to, " if data.document else ""
+        return f"{what}{data.act} by {data.by}" + (f": {data.reason}" if data.reason else "")
     if isinstance(data, Answer | Grant | Result | DeadLetter):
         return _of_outcome(data)
     if isinstance(data, ShadowVerdict):

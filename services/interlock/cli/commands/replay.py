@@ -150,9 +150,12 @@ def _as_text(found: dict[str, Any]) -> str:
         place = f"{first['subject']} {first['pointer']}".strip()
         lines = as_diff(first["recorded"], first["replayed"])
         return "\n".join([f"{request_id} diverged at the {first['stage']}: {place}{more}", *lines])
-    if found["erased"] and not found["reproduced"]:
+    if found["erased"] and not found["reproduced"] and not found["erased_documents"]:
         return f"{request_id} erased: `interlock events {request_id}` says by whom"
     notes = [f"{found['events']} events", f"{found['reproduced']} reproduced"]
+    if found["erased_documents"]:
+        named = ", ".join(found["erased_documents"])
+        return f"{request_id} document erased: {named}, and all it led to ({', '.join(notes)})"
     if found["accepted"]:
         notes.append(f"{len(found['accepted'])} accepted as recorded")
     if found["pending"]:
