@@ -64,6 +64,20 @@ async def shell(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Shell
         yield Shell(system, root)
 
 
+async def test_a_bundle_whose_documents_are_not_where_the_retriever_is(shell: Shell) -> None:
+    folder = shell.folder("1.0.1", "Good day.")
+    source = folder / "bundle.yaml"
+    (folder / "kb/acme/help").mkdir(parents=True)
+    text = source.read_text() + "\nsources: {help: {path: 'kb/{tenant}/help'}}\n"
+    source.write_text(text)
+    pushed = await shell.bundle("push", str(folder))
+    assert (pushed.status, "do not travel" in pushed.err) == (0, True), pushed.err
+    refused = await shell.bundle("activate", "tiny@1.0.1", "--reason", "x")
+    assert refused.status == 1
+    assert "there is no folder" in refused.err + refused.out
+    assert "take the path out of the source" in refused.err + refused.out
+
+
 async def test_from_push_to_rollback(shell: Shell) -> None:
     folder = shell.folder("1.1", "Good day.")
     pushed = await shell.bundle("push", str(folder), "--json", "--author", "ann")

@@ -189,6 +189,8 @@ async def test_bundle_check_and_build(tmp_path: Path) -> None:
     assert file.stem == built.lines[0]["digest"].removeprefix("sha256:")
     again = await asyncio.to_thread(call, ("bundle", "check", str(file), "--json"))
     assert again.lines[0]["digest"] == built.lines[0]["digest"]
+    assert built.lines[0]["folders"]["runbooks"] == "knowledge/{tenant}/runbooks"
+    assert "do not travel with it" in built.err and "interlock ingest" in built.err
 
 
 async def test_bundle_check_says_every_problem_with_its_line(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_source_says_where_the_tenant_stands(tmp_path: Path, path: str) -> Non
 
 
 def test_a_source_without_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no folder"):
+    with pytest.raises(UserError, match=r"there is no folder .*interlock ingest"):
         load_documents(bundle(help=HELP), tmp_path)
 
 

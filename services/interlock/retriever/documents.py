@@ -159,7 +159,11 @@ def _folders(name: str, source: KnowledgeSource, root: Path) -> Iterator[tuple[s
     place = parts.index("{tenant}")
     above = root.joinpath(*parts[:place])
     if not above.is_dir():
-        raise UserError(f"source {name!r}: there is no folder {above}")
+        raise UserError(
+            f"source {name!r}: there is no folder {above}; documents do not travel with a bundle. "
+            "Bring the folder to where the retriever runs, or put them on the log (interlock "
+            "ingest) and take the path out of the source"
+        )
     for entry in sorted(above.iterdir()):
         folder = entry.joinpath(*parts[place + 1 :])
         if folder.is_dir():

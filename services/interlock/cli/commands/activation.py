@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from interlock.cli.commands.bundle import PathArgument, compiled
+from interlock.cli.commands.bundle import PathArgument, compiled, folders, say_what_stays
 from interlock.cli.common import JsonOption, StateOption, err, out, print_json, run, settings_of
 from interlock.runtime.errors import UserError
 
@@ -78,12 +78,12 @@ def push(
 
     new, made = run(work())
     if json_:
-        print_json(
-            {"digest": bundle.digest, "name": bundle.name, "version": bundle.version, "new": new}
-        )
+        named = {"digest": bundle.digest, "name": bundle.name, "version": bundle.version}
+        print_json({**named, "new": new, "folders": folders(bundle)})
     else:
         said = "stored" if new else "stored before"
         out.print(f"{bundle.digest} {bundle.name} {bundle.version}: {said}", markup=False)
+    say_what_stays(bundle)
     if made is not None:
         _show(made, json_)
 

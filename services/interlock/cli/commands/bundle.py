@@ -106,9 +106,27 @@ def build(
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror})") from None
     if json_:
-        print_json({"file": str(file), "digest": bundle.digest})
+        print_json({"file": str(file), "digest": bundle.digest, "folders": folders(bundle)})
     else:
         out.print(str(file), markup=False)
+    say_what_stays(bundle)
+
+
+def folders(bundle: "Bundle") -> dict[str, str]:
+    """The folders of documents that a bundle names, by source: they do not travel with it."""
+    return {name: one.path for name, one in bundle.sources.items() if one.path is not None}
+
+
+def say_what_stays(bundle: "Bundle") -> None:
+    """Say of a bundle that is sent off what it leaves behind, if it does, and the mend."""
+    named = ", ".join(f"{name} ({path})" for name, path in folders(bundle).items())
+    if named:
+        err.print(
+            f"the documents of {named} do not travel with it: the retriever wants these folders "
+            "beside its own bundle; what `interlock ingest` puts on the log needs no path",
+            style="yellow",
+            markup=False,
+        )
 
 
 def compiled(path: Path | None, json_: bool) -> "Bundle":
