@@ -1,14 +1,12 @@
 """Embeddings and reranking by API, against a server that speaks it."""
 
-import json
-import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.support.texts_api import TextsApi, texts_api
 
 from interlock.retriever.hosted import BATCH, Api, ApiEmbedder, ApiReranker
 from interlock.runtime.errors import RetryLater, UserError
@@ -16,62 +14,17 @@ from interlock.runtime.errors import RetryLater, UserError
 KEY = "secret-key-of-the-test"
 
 
-class Server:
-    """Answers as OpenAI's embeddings and Cohere's rerank do; `failing` are given first."""
-
-    def __init__(self) -> None:
-        self.seen: list[tuple[str, dict[str, Any], str]] = []
-        self.failing: list[tuple[int, dict[str, str]]] = []
-        self.answer: Callable[[str, dict[str, Any]], Any] = answer
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-                server.seen.append((self.path, body, self.headers.get("authorization", "")))
-                status, headers = server.failing.pop(0) if server.failing else (200, {})
-                raw = json.dumps(server.answer(self.path, body)).encode()
-                self.send_response(status)
-                for name, value in {**headers, "content-length": str(len(raw))}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(raw)
-
-            def log_message(self, *_: object) -> None:
-                """Say nothing."""
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
-
-
-def answer(path: str, body: dict[str, Any]) -> Any:
-    if path.endswith("/rerank"):
-        texts = body["documents"]
-        order = sorted(range(len(texts)), key=lambda place: -len(texts[place]))
-        return {"results": [{"index": i, "relevance_score": len(texts[i]) / 100} for i in order]}
-    rows = [
-        {"object": "embedding", "index": place, "embedding": [float(len(text)), 1.0, 0.0]}
-        for place, text in enumerate(body["input"])
-    ]
-    return {"object": "list", "data": rows[::-1], "model": body["model"]}
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-    thread = threading.Thread(target=made.http.serve_forever, args=(0.01,))
-    thread.start()
-    yield made
-    made.http.shutdown()
-    thread.join()
-    made.http.server_close()
+def server() -> Iterator[TextsApi]:
+    with texts_api() as made:
+        yield made
 
 
-def api(server: Server, **more: Any) -> Api:
+def api(server: TextsApi, **more: Any) -> Api:
     return Api(server.url, KEY, first_wait=0.001, **more)
 
 
-def test_the_request_is_the_documented_one(server: Server) -> None:
+def test_the_request_is_the_documented_one(server: TextsApi) -> None:
     vectors = ApiEmbedder(api(server), "small", 3).embed(["a refund", "", "a parcel is late"])
     path, body, authorization = server.seen[0]
     assert (path, authorization) == ("/v1/embeddings", f"Bearer {KEY}")
@@ -82,7 +35,7 @@ def test_the_request_is_the_documented_one(server: Server) -> None:
     assert vectors[2][0] / vectors[2][1] == pytest.approx(16)
 
 
-def test_a_text_is_sent_once_and_in_batches(server: Server) -> None:
+def test_a_text_is_sent_once_and_in_batches(server: TextsApi) -> None:
     embedder = ApiEmbedder(api(server), "small", 3)
     texts = [f"text {number}" for number in range(BATCH + 3)] + ["text 0"]
     first = embedder.embed(texts)
@@ -93,13 +46,13 @@ def test_a_text_is_sent_once_and_in_batches(server: Server) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-def test_what_passes_is_tried_again(server: Server, status: int) -> None:
+def test_what_passes_is_tried_again(server: TextsApi, status: int) -> None:
     server.failing = [(status, {"retry-after": "0"}), (status, {})]
     assert ApiEmbedder(api(server), "small", 3).embed(["a"]).shape == (1, 3)
     assert len(server.seen) == 3
 
 
-def test_what_does_not_pass_is_said(server: Server) -> None:
+def test_what_does_not_pass_is_said(server: TextsApi) -> None:
     server.failing = [(503, {})] * 10
     with pytest.raises(RetryLater, match="does not answer: status 503"):
         ApiEmbedder(api(server), "small", 3).embed(["a"])
@@ -108,7 +61,7 @@ def test_what_does_not_pass_is_said(server: Server) -> None:
 
 
 @pytest.mark.parametrize(("status", "says"), [(401, "refuses the key"), (404, "model's name")])
-def test_what_no_retry_mends_is_tried_once(server: Server, status: int, says: str) -> None:
+def test_what_no_retry_mends_is_tried_once(server: TextsApi, status: int, says: str) -> None:
     server.failing = [(status, {})]
     with pytest.raises(UserError, match=says) as caught:
         ApiEmbedder(api(server), "small", 3).embed(["a"])
@@ -116,12 +69,12 @@ def test_what_no_retry_mends_is_tried_once(server: Server, status: int, says: st
     assert KEY not in str(caught.value)
 
 
-def test_a_model_of_another_size_is_refused(server: Server) -> None:
+def test_a_model_of_another_size_is_refused(server: TextsApi) -> None:
     with pytest.raises(UserError, match="not of 4 dimensions"):
         ApiEmbedder(api(server), "small", 4).embed(["a"])
 
 
-def test_calls_keep_to_the_rate(server: Server) -> None:
+def test_calls_keep_to_the_rate(server: TextsApi) -> None:
     embedder = ApiEmbedder(api(server, per_minute=1_200), "small", 3)
     started = time.monotonic()
     for text in ("a", "b", "c"):
@@ -129,7 +82,7 @@ def test_calls_keep_to_the_rate(server: Server) -> None:
     assert time.monotonic() - started >= 0.1
 
 
-async def test_reranking(server: Server) -> None:
+async def test_reranking(server: TextsApi) -> None:
     reranker = ApiReranker(api(server), "judge")
     assert await reranker.scores("why", ["short", "quite long"]) == [0.05, 0.1]
     assert server.seen[0][:2] == (

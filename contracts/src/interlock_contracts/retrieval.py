@@ -73,7 +73,8 @@ class RetrievalRecord(Model):
     """Everything needed to see, and to repeat, how the context came about.
 
     `index` is the identity of the index (embedder, chunker, parameters, content). `timings` are
-    milliseconds by step.
+    milliseconds by step. `outside` are the embedders and rerankers behind an API that were given
+    texts of this search, by name; one in `-redacted-…` was given none of the personal data.
     """
 
     queries: tuple[CleanText, ...]
@@ -85,6 +86,7 @@ class RetrievalRecord(Model):
     dropped: tuple[Dropped, ...] = ()
     # Left out where absent, as in all records made before it was known.
     timings: dict[Token, Score] = Field(default={}, exclude_if=is_empty)
+    outside: tuple[CleanText, ...] = Field(default=(), exclude_if=is_empty)
 
 
 class Context(Model):

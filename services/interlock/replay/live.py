@@ -54,8 +54,8 @@ async def _retriever(settings: Settings, index: Path) -> Decide:
     from interlock.retriever.service import build_index
     from interlock.retriever.settings import RetrieverSettings
 
-    parts = parts_of(load_settings(RetrieverSettings))
     bundle, root = bundles_of(settings).active(), bundle_folder(settings.bundle)
+    parts = parts_of(load_settings(RetrieverSettings)).private(bundle.privacy)
     made = await build_index(bundle, root, index, embedder=parts.embedder, server=parts.server)
     search = parts.around(made)
     return lambda given: retriever.decide(given, search)

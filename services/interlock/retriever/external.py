@@ -232,5 +232,6 @@ def _merged(
             for number, hit in enumerate(kept, 1)
         ),
         queries=inner.queries,
+        outside=inner.outside,
         timings=inner.timings,
     )

@@ -129,9 +129,13 @@ def _asked_to_wait(response: httpx.Response) -> float | None:
 
 
 class ApiEmbedder:
-    """A `TextEmbedder` behind an embeddings API. It `waits`: it is called in a thread."""
+    """A `TextEmbedder` behind an embeddings API: what it is given goes `outside`.
+
+    It `waits`: it is called in a thread.
+    """
 
     waits = True
+    outside = True
 
     def __init__(self, api: Api, model: str, dimensions: int) -> None:
         """`dimensions` is what the model gives; another number is a `UserError` at first use."""
@@ -183,7 +187,9 @@ class ApiEmbedder:
 
 
 class ApiReranker:
-    """A `Reranker` behind an API."""
+    """A `Reranker` behind an API: what it is given goes `outside`."""
+
+    outside = True
 
     def __init__(self, api: Api, model: str) -> None:
         self.name = f"api-{model}"

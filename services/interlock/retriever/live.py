@@ -4,17 +4,18 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
 
-from interlock.bundles.model import Bundle
+from interlock.bundles.model import Bundle, PrivacySpec
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.follow import catch_up, same_log
 from interlock.retriever.forget import forget
 from interlock.retriever.generations import Generations, sources_identity
+from interlock.retriever.private import private_embedder
 from interlock.retriever.search import Search
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.served import delete_outdated, generation, pinned_generation
@@ -29,8 +30,16 @@ LOOK_S = 0.25
 log = structlog.get_logger(__name__)
 
 
-def _itself(searcher: Searcher) -> Search:
+Around = Callable[[Searcher, PrivacySpec | None], Search]
+"""The search over an index with what is beside it, for a bundle with this privacy section."""
+
+
+def _itself(searcher: Searcher, _: PrivacySpec | None) -> Search:
     return searcher
+
+
+def _alike(one: Bundle, other: Bundle) -> bool:
+    return (one.sources, one.privacy) == (other.sources, other.privacy)
 
 
 @dataclass(eq=False)
@@ -47,10 +56,10 @@ class _Kept:
 class LiveSearch:
     """For every bundle that was opened, a `Search` over the newest generation of its documents.
 
-    Bundles with the same sources share one. `open` returns once the index has all documents that
-    are on the log by then; from then on `keep_up` makes the next one whenever documents have
-    changed, beside the one that answers. A generation that is pinned answers instead of the
-    newest, for bundles whose sources have the scopes and the trust it was made with.
+    Bundles with the same sources and privacy section share one. `open` returns once the index has
+    all documents that are on the log by then; from then on `keep_up` makes the next one whenever
+    documents have changed, beside the one that answers. A generation that is pinned answers
+    instead of the newest, for bundles whose sources have the scopes and the trust it was made with.
     """
 
     def __init__(
@@ -58,12 +67,9 @@ class LiveSearch:
         root: Path,
         events: JetStreamLog,
         generations: Generations,
-        around: Callable[[Searcher], Search] = _itself,
+        around: Around = _itself,
     ) -> None:
-        """`root` is the folder of the bundles.
-
-        `around` gives the search over an index what is beside it.
-        """
+        """`root` is the folder of the bundles."""
         self._root = root
         self._events = events
         self._corpus = Corpus(generations.folder)
@@ -85,7 +91,7 @@ class LiveSearch:
         """Make or open the index of a bundle's sources; raises `UserError`, `RetryLater`."""
         await catch_up(self._corpus, self._events)
         own = await asyncio.to_thread(load_passages, bundle, self._root)
-        shared = (one for one in self._kept.values() if one.bundle.sources == bundle.sources)
+        shared = (one for one in self._kept.values() if _alike(one.bundle, bundle))
         kept = next(shared, None) or _Kept(bundle)
         async with self._making:
             kept.own, kept.made_of = own, ()
@@ -148,7 +154,7 @@ class LiveSearch:
         before = kept.searcher
         if before is not None and before.identity == searcher.identity:
             return
-        kept.searcher, kept.search = searcher, self._around(searcher)
+        kept.searcher, kept.search = searcher, self._around(searcher, kept.bundle.privacy)
         log.info("index_switched", index=searcher.identity)
         if not pinned:
             self._generations.note(served=searcher.identity)
@@ -159,7 +165,9 @@ class LiveSearch:
 
     async def _next(self, kept: _Kept) -> tuple[Searcher, bool]:
         """The searcher that is due, and whether it is the pinned one."""
-        generations, sources = self._generations, sources_identity(kept.bundle)
+        embedder = private_embedder(self._generations.embedder, kept.bundle.privacy)
+        generations = replace(self._generations, embedder=embedder)
+        sources = sources_identity(kept.bundle)
         erasures = self._corpus.erasures()
         pinned = await pinned_generation(generations, sources, erasures)
         if pinned is not None:

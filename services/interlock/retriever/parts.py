@@ -5,17 +5,19 @@ Every library is imported where it is wanted; what is missing or misspelt is a `
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
+from interlock.bundles.model import PrivacySpec
 from interlock.retriever.engine import Server
 from interlock.retriever.external import External, WithExternal
 from interlock.retriever.fast import fast_embedder, fast_reranker
 from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker
+from interlock.retriever.private import private_embedder, private_reranker
 from interlock.retriever.rerank import Reranker
 from interlock.retriever.search import Rewriter, Search
 from interlock.retriever.searcher import Searcher
@@ -33,6 +35,14 @@ class Parts:
     reranker: Reranker | None = None
     rewriter: Rewriter | None = None
     external: Mapping[str, External] = field(default_factory=dict)
+
+    def private(self, spec: PrivacySpec | None) -> "Parts":
+        """The same for a bundle with this privacy section: nothing personal is sent outside."""
+        return replace(
+            self,
+            embedder=private_embedder(self.embedder, spec),
+            reranker=private_reranker(self.reranker, spec),
+        )
 
     def around(self, searcher: Searcher) -> Search:
         """The search over an index, with everything that is beside it."""

@@ -31,7 +31,8 @@ class SearchResult:
     """What was found, best first, and how: everything but the chunks goes into the record.
 
     `queries` are those that were made of the request's own, in the order they were searched.
-    `timings` are milliseconds by step; two results that differ in nothing else are equal.
+    `outside` are the parts that texts were sent to. `timings` are milliseconds by step; two results
+    that differ in nothing else are equal.
     """
 
     index: str
@@ -40,6 +41,7 @@ class SearchResult:
     dropped: tuple[Dropped, ...]
     chunks: tuple[Chunk, ...]
     queries: tuple[str, ...] = ()
+    outside: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
@@ -79,6 +81,7 @@ class Recorded:
             dropped=context.record.dropped,
             chunks=context.chunks,
             queries=context.record.queries[1:],
+            outside=context.record.outside,
             timings=context.record.timings,
         )
 

@@ -8,6 +8,7 @@ from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import FUSED, dense_share, dense_weight, fuse, keep
 from interlock.retriever.index import DENSE, KEYWORD, Index, Query, half
 from interlock.retriever.keywords import terms, terms_kept
+from interlock.retriever.private import outside
 from interlock.retriever.rerank import (
     DEPTH,
     DIVERSE,
@@ -94,6 +95,7 @@ class Searcher:
             index=self.identity,
             outcome=outcome,
             queries=tuple(trail.queries),
+            outside=tuple(trail.outside),
             rankings=tuple(trail.rankings),
             dropped=tuple(dropped),
             chunks=tuple(
@@ -121,6 +123,8 @@ class Searcher:
                 trail.request = replace(request, query=written)
             trail.lap("rewrite")
         trail.words = terms(trail.request.query)
+        if outside(self._embedder):
+            trail.outside.append(self._embedder.name)
         trail.vector = half(await embedded(self._embedder, [trail.request.query]))[0]
         trail.lap("embed")
         return trail
@@ -246,6 +250,8 @@ class Searcher:
             for hit in first
             if hit.chunk_id in passages
         }
+        if outside(self._reranker):
+            trail.outside.append(self._reranker.name)
         scores = await self._reranker.scores(trail.request.query, list(texts.values()))
         trail.lap(RERANKED)
         return trail.add(by_judgement(found, dict(zip(texts, scores, strict=True))))

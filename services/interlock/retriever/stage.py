@@ -117,6 +117,7 @@ def to_context(
             rankings=_without(result.rankings, refused) if refused else result.rankings,
             dropped=(*sources, *withheld, *result.dropped),
             timings=dict(result.timings),
+            outside=result.outside,
         ),
     )
 

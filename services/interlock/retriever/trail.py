@@ -19,6 +19,7 @@ class Trail:
     frequencies: Frequencies
     dense_weight: float
     queries: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
     rankings: list[Ranking] = field(default_factory=list)
     passages: dict[str, Passage] = field(default_factory=dict)
     vector: Vectors | None = None

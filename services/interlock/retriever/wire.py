@@ -26,7 +26,7 @@ async def wire(connection: Connection) -> Handle:
         bundle_folder(settings.bundle),
         connection.log,
         Generations(storage, parts.embedder, Corpus(storage), parts.server, retrieval.indexes_kept),
-        parts.around,
+        lambda searcher, privacy: parts.private(privacy).around(searcher),
     )
     await live.start()
 

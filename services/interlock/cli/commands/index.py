@@ -243,12 +243,17 @@ async def _opened(settings: "Settings") -> "AsyncIterator[Generations]":
     """The generations of this installation, embedded or on a server."""
     from interlock.retriever.generations import Generations
     from interlock.retriever.parts import parts_of
+    from interlock.retriever.private import outside, private_embedder
     from interlock.retriever.settings import RetrieverSettings
     from interlock.runtime.settings import load_settings
+    from interlock.runtime.wiring import bundles_of
 
     known = {"qdrant_url": settings.qdrant_url, "qdrant_api_key": settings.qdrant_api_key}
     async with aclosing(parts_of(load_settings(RetrieverSettings, **known))) as parts:
-        yield Generations(settings.state / "index", parts.embedder, server=parts.server)
+        embedder = parts.embedder
+        if outside(embedder):
+            embedder = private_embedder(embedder, bundles_of(settings).active().privacy)
+        yield Generations(settings.state / "index", embedder, server=parts.server)
 
 
 @asynccontextmanager

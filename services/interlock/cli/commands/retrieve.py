@@ -110,7 +110,8 @@ async def _retrieve(
         spec=active.retrieval,
         at=microseconds(at),
     )
-    async with aclosing(parts_of(load_settings(RetrieverSettings))) as parts:
+    made = parts_of(load_settings(RetrieverSettings)).private(active.privacy)
+    async with aclosing(made) as parts:
         searcher = parts.around(
             await build_index(active, root, storage, embedder=parts.embedder, server=parts.server)
         )

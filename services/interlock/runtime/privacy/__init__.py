@@ -6,7 +6,7 @@
 A library without a network or a model; it knows patterns, checksums and the shapes of names.
 """
 
-from interlock.runtime.privacy.detect import EVERYTHING, Finding, detect
+from interlock.runtime.privacy.detect import EVERYTHING, MAX_CHARS, VERSION, Finding, detect
 from interlock.runtime.privacy.redact import (
     Redacted,
     RedactedRequest,
@@ -17,6 +17,8 @@ from interlock.runtime.privacy.redact import (
 
 __all__ = [
     "EVERYTHING",
+    "MAX_CHARS",
+    "VERSION",
     "Finding",
     "Redacted",
     "RedactedRequest",

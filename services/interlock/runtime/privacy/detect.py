@@ -18,6 +18,10 @@ from interlock_contracts.privacy import PLACEHOLDER
 MAX_CHARS = 100_000
 """Longest text that is read; a request is shorter than that by contract."""
 
+VERSION = 1
+"""Raised when the recognisers find something else in the same text: what an index was made of
+depends on it."""
+
 _DIGITS = re.compile(r"\d")
 _CHECKSUMS = {"luhn": checks.luhn, "mod97": checks.mod97}
 

@@ -1,0 +1,98 @@
+"""Personal data in passages and queries: not in what an API outside of the cell is given.
+
+Where the bundle has a privacy section, an embedder or a reranker that is `outside` gets the kind
+(`[EMAIL]`) for what is personal in a text. Its name then says so, and by which rules: it is part of
+the identity of an index, so that vectors of redacted and of other texts never mix.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from interlock.bundles.model import PrivacySpec
+from interlock.bundles.patterns import PatternTimeout
+from interlock.retriever.rerank import Reranker
+from interlock.runtime.embedding import TextEmbedder, Vectors
+from interlock.runtime.errors import UserError
+from interlock.runtime.privacy import MAX_CHARS, VERSION, redact
+from interlock_contracts.canonical import digest
+from interlock_contracts.privacy import PLACEHOLDER
+
+REMEMBERED = 4_096
+"""Redacted texts that are kept in memory."""
+
+
+def outside(part: object) -> bool:
+    """Whether an embedder or reranker sends its texts out of this process."""
+    return bool(getattr(part, "outside", False))
+
+
+def private_embedder(embedder: TextEmbedder, spec: PrivacySpec | None) -> TextEmbedder:
+    """An embedder that is given no personal data, where that matters; otherwise this one."""
+    return embedder if spec is None or not outside(embedder) else PrivateEmbedder(embedder, spec)
+
+
+def private_reranker(reranker: Reranker | None, spec: PrivacySpec | None) -> Reranker | None:
+    """As `private_embedder`, of a reranker, if there is one."""
+    if reranker is None or spec is None or not outside(reranker):
+        return reranker
+    return PrivateReranker(reranker, spec)
+
+
+class PrivateEmbedder:
+    """A `TextEmbedder` before one that is outside. Raises `UserError` as `hiding` says."""
+
+    outside = True
+
+    def __init__(self, embedder: TextEmbedder, spec: PrivacySpec) -> None:
+        self.name = _name(embedder.name, spec)
+        self.dimensions = embedder.dimensions
+        self.waits = getattr(embedder, "waits", False)
+        self._embedder = embedder
+        self._hide = hiding(spec)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of `texts` without what is personal, shape `(len(texts), dimensions)`."""
+        return self._embedder.embed([self._hide(text) for text in texts])
+
+
+class PrivateReranker:
+    """A `Reranker` before one that is outside. Raises `UserError` as `hiding` says."""
+
+    outside = True
+
+    def __init__(self, reranker: Reranker, spec: PrivacySpec) -> None:
+        self.name = _name(reranker.name, spec)
+        self._reranker = reranker
+        self._hide = hiding(spec)
+
+    async def scores(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        """The scores of `texts` without what is personal."""
+        # A thread: a search reads some twenty passages, a millisecond or two each.
+        asked, *hidden = await asyncio.to_thread(
+            lambda: [self._hide(one) for one in (query, *texts)]
+        )
+        return await self._reranker.scores(asked, hidden)
+
+
+def hiding(spec: PrivacySpec) -> Callable[[str], str]:
+    """What gives a text with `[EMAIL]` and the like for what is personal; the same every time.
+
+    It raises `UserError` where a pattern of the bundle takes too long: the text is not sent then.
+    """
+
+    @lru_cache(maxsize=REMEMBERED)
+    def hide(text: str) -> str:
+        try:
+            # No embedding model reads as much as is cut off here.
+            redacted = redact(text[:MAX_CHARS], spec).text
+        except PatternTimeout as error:
+            raise UserError(f"privacy: {error}, so the text was sent nowhere; mend it") from None
+        return PLACEHOLDER.sub(r"[\1]", redacted)
+
+    return hide
+
+
+def _name(name: str, spec: PrivacySpec) -> str:
+    rules = digest({"version": VERSION, "privacy": spec.model_dump(mode="json")})
+    return f"{name}-redacted-{rules.removeprefix('sha256:')[:16]}"

@@ -1,0 +1,68 @@
+"""Bundles with and without a privacy section over the same documents, embedded by an API."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.integration.test_documents_live import BUNDLE, World, ask, opened
+from tests.support.texts_api import texts_api
+
+from interlock.bundles.model import PrivacySpec
+from interlock.retriever.corpus import Corpus
+from interlock.retriever.generations import Generations
+from interlock.retriever.live import LiveSearch
+from interlock.retriever.parts import parts_of
+from interlock.retriever.settings import RetrieverSettings
+from interlock.runtime.broker.server import EmbeddedBroker
+from interlock.runtime.errors import UserError
+
+PRIVATE = BUNDLE.model_copy(update={"version": "2", "privacy": PrivacySpec()})
+
+
+@pytest.fixture
+async def world(fresh_broker: EmbeddedBroker, tmp_path: Path) -> AsyncIterator[World]:
+    async with opened(fresh_broker, tmp_path / "world") as made:
+        yield made
+
+
+async def test_a_bundle_with_a_privacy_section_has_an_index_of_its_own(world: World) -> None:
+    with texts_api() as server:
+        parts = parts_of(
+            RetrieverSettings(
+                embedder="api:small",
+                embedder_url=server.url,
+                embedder_dimensions=3,
+                reranker="api:judge",
+                reranker_url=server.url,
+            )
+        )
+
+        async def live() -> LiveSearch:
+            folder = world.root / "index"
+            made = LiveSearch(
+                world.root,
+                world.events,
+                Generations(folder, parts.embedder, Corpus(folder)),
+                lambda searcher, privacy: parts.private(privacy).around(searcher),
+            )
+            await made.start()
+            return made
+
+        def sent() -> bool:
+            return "ana@example.com" in json.dumps([body for _, body, _ in server.seen])
+
+        await world.put("refunds", "A refund is paid by ana@example.com.")
+        search = await live()
+        hidden = await ask(search, "who pays a refund", bundle=PRIVATE)
+        assert [one.text for one in hidden.chunks] == ["A refund is paid by ana@example.com."]
+        assert not sent()
+        plain = await ask(search, "who pays a refund")
+        assert sent() and plain.index != hidden.index
+        server.seen.clear()
+        # What was embedded for one is not taken for the other, not after a restart either.
+        again = await ask(await live(), "who pays a refund", bundle=PRIVATE)
+        assert again.index == hidden.index and not sent()
+        Generations(world.root / "index", parts.embedder).note(pinned=plain.index)
+        with pytest.raises(UserError, match="their vectors do not compare"):
+            await (await live()).open(PRIVATE)
