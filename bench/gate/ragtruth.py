@@ -23,6 +23,7 @@ from interlock.contract_validator.checks.grounding import (
     Sources,
     features,
 )
+from interlock.contract_validator.checks.values import Given
 
 Array = NDArray[np.float64]
 FOLDS = 5
@@ -137,6 +138,20 @@ async def ragtruth_table(data: Path, console: Console) -> None:
             f"{best:.2f}",
         )
     console.print(table)
+    flagged = [values_missing(one) for one in answers]
+    right = sum(hit and wrong for hit, wrong in zip(flagged, truth, strict=True))
+    console.print(
+        f"values: given says no to {sum(flagged)} of {len(answers)} answers, "
+        f"{right / sum(flagged):.0%} of them marked by people (of all answers "
+        f"{sum(truth) / len(truth):.0%})"
+    )
+
+
+def values_missing(answer: Answer) -> bool:
+    """Whether a value in it stands neither in the passages nor in the question."""
+    record = answer.record
+    given = Given([record["passages"], record["question"]])
+    return any(any(given.lacks(record["response"][a:b])) for a, b in answer.spans)
 
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ MEANING: dict[FailureCode, str] = {
     ),
     FailureCode.QUOTE_NOT_IN_SOURCE: "A quote does not stand verbatim in what it cites.",
     FailureCode.VALUE_NOT_IN_SOURCE: (
-        "A number, date or identifier of a statement is in none of its sources."
+        "A number, date or identifier of an answer is in none of its sources."
     ),
     FailureCode.STATEMENT_UNSUPPORTED: "A sentence says more than what the answer cites.",
     FailureCode.LENGTH_EXCEEDED: "The answer is longer than the output contract allows.",

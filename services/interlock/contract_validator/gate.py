@@ -28,6 +28,7 @@ from interlock.contract_validator.checks.provenance import check_origins, trace
 from interlock.contract_validator.checks.sources import Sources
 from interlock.contract_validator.checks.structure import check_structure, compile_data
 from interlock.contract_validator.checks.text import pointer
+from interlock.contract_validator.checks.values import check_values
 from interlock.contract_validator.facts import Facts, Fetch, facts_of, missing_facts
 from interlock.contract_validator.outcome import decide
 from interlock.contract_validator.overrides import check_blocked, held
@@ -132,6 +133,7 @@ class Gate:
             data = self._data.get(route.output)
             violations += check_structure(proposal, contract, data, texts)
             violations += check_support(proposal, texts, contract, case.request.text)
+            violations += check_values(proposal, case, contract)
             violations += check_statements(proposal, case, self.bundle)
             coverage = report.coverage
         decision = decide(case, route, proposal, violations, actions)

@@ -114,8 +114,8 @@ class Text:
     @cached_property
     def amounts(self) -> list[Decimal]:
         """Every number in the text, as written: what other numbers may be derived from."""
-        readings = (_readings(match["digits"])[0] for match in _NUMBER.finditer(self.original))
-        return list(dict.fromkeys(readings))
+        first = (readings(match["digits"])[0] for match in _NUMBER.finditer(self.original))
+        return list(dict.fromkeys(first))
 
     def find(self, needle: Needle) -> tuple[int, int] | None:
         """Where the value stands, as offsets into the original text, or None."""
@@ -151,14 +151,14 @@ def _numbers(text: str) -> Iterator[tuple[Decimal, tuple[int, int]]]:
     """Every number in the text, money also in its hundredth: "19.99" is 19.99 and 1999."""
     for match in _NUMBER.finditer(text):
         money = bool(match["before"] or match["after"])
-        for value in _readings(match["digits"]):
+        for value in readings(match["digits"]):
             signed = -value if match["sign"] else value
             yield signed, match.span()
             if money or value.as_tuple().exponent == -2:
                 yield signed * 100, match.span()
 
 
-def _readings(digits: str) -> list[Decimal]:
+def readings(digits: str) -> list[Decimal]:
     """What a written number may mean: "1,234" is 1234 to some and 1.234 to others."""
     bare = re.sub(r"['’\u00a0\u202f]", "", digits)
     marks = [mark for mark in bare if mark in ".,"]
