@@ -9,8 +9,8 @@ from tests.support.generator import ZERO, FakeLog, bundle, case, given, proposal
 from tests.unit.test_models_choice import EMBEDDED, Models, answer, decided, hosted, record
 
 from interlock.bundles.model import ModelCandidate, ModelRoute
-from interlock.generator.packing import pack
 from interlock.generator.stage import Capabilities, decide
+from interlock.models.packing import pack
 from interlock.models.routes import ModelRoutes
 from interlock.models.tokens import ESTIMATE, LLAMA, counter_of
 from interlock_contracts.canonical import digest_bytes

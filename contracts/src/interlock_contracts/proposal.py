@@ -63,7 +63,7 @@ class ModelRecord(Model):
     passed_over: tuple[CleanText, ...] = ()
     """Candidates of the route that were tried or skipped before this one, each with why."""
     task: Token | None = Field(default=None, exclude_if=is_none)
-    """What it was asked for: answer, act, plan, repair or conclude."""
+    """What it was asked for: answer, act, plan, repair, conclude or classify."""
     cost_micros: int | None = Field(default=None, ge=0, exclude_if=is_none)
     elapsed_ms: int | None = Field(default=None, ge=0, exclude_if=is_none)
     packing: Packing | None = Field(default=None, exclude_if=is_none)

@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from interlock_contracts.base import CleanText, Model, Score, Token, is_empty, is_none
+from interlock_contracts.proposal import ModelRecord
 from interlock_contracts.signals import Signal
 
 
@@ -22,10 +23,10 @@ class Reason(Model):
 
     The `rule` that decided has a score, others that matched too have none. The score of an
     `example` is its similarity to the request in 0..1, that of a `feature` (a word, or two) how
-    much it spoke for the intent against the second best.
+    much it spoke for the intent against the second best. A `model` is one whose choice was taken.
     """
 
-    kind: Literal["rule", "example", "feature", "threshold", "role", "default"]
+    kind: Literal["rule", "example", "feature", "threshold", "role", "default", "model"]
     reference: CleanText
     score: Score | None = None
 
@@ -71,6 +72,31 @@ class Part(Model):
     why: tuple[Reason, ...] = ()
 
 
+class ModelChoice(Model):
+    """What came of asking a model which intent a request has.
+
+    `examples` is the intent it has without the model, `chosen` the model's. It came to: `taken`;
+    `agreed`, the same as without; `riskier` than the bundle lets a model choose; `invalid`, no
+    choice among the intents it was given; `unanswered`, no model said anything. In the last three
+    the request goes the way it goes without the model. `reason` says why, where there is more to
+    say; `model` is who was asked what and the raw answer: a recorded effect.
+    """
+
+    examples: Token
+    chosen: Token | None = None
+    came_to: Literal["taken", "agreed", "riskier", "invalid", "unanswered"]
+    reason: CleanText | None = None
+    model: ModelRecord | None = None
+
+    @property
+    def told(self) -> str:
+        """In a line, for people."""
+        who = f"{self.model.provider}/{self.model.model}" if self.model else "no model"
+        said = f" chose {self.chosen}" if self.chosen else ""
+        why = f" ({self.reason})" if self.reason else ""
+        return f"{who}{said}: {self.came_to}{why}; the examples say {self.examples}"
+
+
 class Route(Model):
     """The way a request goes: everything the stages after the router are held to.
 
@@ -80,7 +106,8 @@ class Route(Model):
     may have data of that class are asked. `overrides` are those of the bundle that apply to it,
     by id; the gate works them out again. `signals` are signs of an injection in what was written.
     Where a request asks for several things, `parts` has them in order; the route's own fields are
-    then those of the riskiest, with the sources and tools of all.
+    then those of the riskiest, with the sources and tools of all. Where a model was asked which
+    intent it is, `choice` says what came of it; how sure the examples were is told all the same.
     """
 
     intent: Token
@@ -101,6 +128,7 @@ class Route(Model):
     parts: tuple[Part, ...] = Field(default=(), exclude_if=is_empty)
     similarity: Score | None = Field(default=None, exclude_if=is_none)
     thresholds: Thresholds | None = Field(default=None, exclude_if=is_none)
+    choice: ModelChoice | None = Field(default=None, exclude_if=is_none)
 
     def intents_with(self, field: Literal["sources", "tools"], name: str) -> tuple[str, ...]:
         """The intents that a source or tool is there for."""

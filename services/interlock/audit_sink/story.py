@@ -75,6 +75,8 @@ def _route(by: str, route: Route, *, ended: bool) -> Iterator[str]:
     for part in route.parts:
         yield f"part: {part.intent!r} ({part.risk} risk, {part.confidence:.2f})"
         yield from (f"because of {why.kind} {why.reference}" for why in part.why)
+    if route.choice is not None:
+        yield f"a model was asked which intent it is: {route.choice.told}"
     if route.signals:
         yield f"signs of an injection: {', '.join(one.kind for one in route.signals)}"
     if route.overrides:

@@ -182,6 +182,8 @@ def _unused(bundle: Bundle, source: Source) -> Iterator[Advice]:
     """Named parts that no intent leads to."""
     asked = [intent for intent in bundle.intents.values() if intent.refusal is None]
     routes = {intent.model for intent in asked}
+    if bundle.router.classifier is not None:
+        routes.add(bundle.router.classifier.model)
     prompts = {bundle.models[name].prompt for name in routes if name in bundle.models}
     outputs = {intent.output for intent in asked} | {"default"}
     read = {name for intent in asked for name in intent.sources}
@@ -194,7 +196,7 @@ def _unused(bundle: Bundle, source: Source) -> Iterator[Advice]:
         for name in getattr(bundle, part):
             if name not in used:
                 place = f"prompts/{name}.jinja" if part == "prompts" else source.place((part, name))
-                yield Advice("unused_part", place, f"{called} {name!r} is used by no intent")
+                yield Advice("unused_part", place, f"{called} {name!r} is used by nothing")
 
 
 def _misspelt(bundle: Bundle, source: Source, policies: Sequence[Policy]) -> Iterator[Advice]:

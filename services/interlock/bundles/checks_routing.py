@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 
 from interlock.bundles.classes import KNOWN_LATER, Override, RequestClass, RouterRule
+from interlock.bundles.classifier import ModelClassifier
 from interlock.bundles.model import Bundle
 from interlock.bundles.patterns import Pattern
 from interlock.bundles.source import Location, Source
@@ -11,7 +12,7 @@ from interlock_contracts.signals import SIGNAL_KINDS
 
 
 def check_routing(bundle: Bundle, source: Source) -> Iterator[str]:
-    """Every problem of `router.before`, `router.after`, `router.rule_order` and `overrides`."""
+    """Every problem of the router's rules, their order, its classifier and the overrides."""
     seen: dict[str, Location] = {}
     for part in ("before", "after"):
         for index, rule in enumerate(getattr(bundle.router, part)):
@@ -22,6 +23,8 @@ def check_routing(bundle: Bundle, source: Source) -> Iterator[str]:
         if name not in bundle.intents:
             message = unknown("intent", name, bundle.intents)
             yield source.problem(("router", "rule_order", index), message)
+    if bundle.router.classifier is not None:
+        yield from _classifier(bundle.router.classifier, bundle, source)
     seen = {}
     for index, override in enumerate(bundle.overrides):
         at = ("overrides", index)
@@ -62,6 +65,39 @@ def _rule(
                 message = "not known before there is an intent; put the rule under after"
                 yield source.problem((*at, field), message)
     yield from _class(rule, bundle, source, at)
+
+
+def _classifier(spec: ModelClassifier, bundle: Bundle, source: Source) -> Iterator[str]:
+    at: Location = ("router", "classifier")
+    for field, names in (("intents", spec.intents), ("upwards", spec.upwards)):
+        for index, name in enumerate(names):
+            if name not in bundle.intents:
+                message = unknown("intent", name, bundle.intents)
+                yield source.problem((*at, field, index), message)
+    for index, name in enumerate(spec.upwards):
+        if spec.intents and name not in spec.intents:
+            message = f"{name!r} is none of the intents it may choose"
+            yield source.problem((*at, "upwards", index), message)
+    route = bundle.models.get(spec.model)
+    if route is None:
+        message = unknown("model route", spec.model, bundle.models)
+        yield source.problem((*at, "model"), message)
+        return
+    for index, one in enumerate(route.candidates):
+        if one.asked == "extractive":
+            message = "extractive answers from sources; it chooses no intent"
+            yield source.problem(("models", spec.model, "candidates", index), message)
+    classes = {one.data_class for one in bundle.intents.values()} - {None}
+    if not any(
+        (not one.tasks or "classify" in one.tasks)
+        and (one.embedded or classes <= set(one.data_classes))
+        for one in route.candidates
+    ):
+        message = (
+            "no candidate of this route may ever be asked: it has to be for the task classify, and "
+            "to be allowed data of every class that an intent has"
+        )
+        yield source.problem((*at, "model"), message)
 
 
 def _override(override: Override, bundle: Bundle, source: Source, at: Location) -> Iterator[str]:

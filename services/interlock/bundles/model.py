@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from interlock.bundles.chunkers import ChunkerSpec
 from interlock.bundles.classes import Override, RouterRule
+from interlock.bundles.classifier import ModelClassifier
 from interlock_contracts.base import (
     CleanText,
     Digest,
@@ -71,7 +72,7 @@ class RouterSpec(Model):
 
     `several` is what becomes of a request that asks for several things: `split` deals with all of
     them at once, `review` does too and lets a person see every action, `refuse` asks for one at a
-    time. Without it a request has one intent.
+    time. Without it a request has one intent. About what has no parts a `classifier` may be asked.
     """
 
     threshold: float = Field(default=0.35, ge=0, le=1)
@@ -82,6 +83,7 @@ class RouterSpec(Model):
     after: tuple[RouterRule, ...] = Field(default=(), exclude_if=is_empty)
     rule_order: tuple[Token, ...] = Field(default=(), exclude_if=is_empty)
     several: Literal["split", "review", "refuse"] | None = Field(default=None, exclude_if=is_none)
+    classifier: ModelClassifier | None = Field(default=None, exclude_if=is_none)
 
 
 class KnowledgeSource(Model):
@@ -196,9 +198,9 @@ class OutputContract(Model):
     review_class: Token | None = Field(default=None, exclude_if=is_none)
 
 
-Task = Literal["answer", "act", "plan", "repair", "conclude"]
+Task = Literal["answer", "act", "plan", "repair", "conclude", "classify"]
 """What a model is asked for: an answer, an answer or tool calls, a plan, the repair of what the
-gate refused, or the words for what tools have done."""
+gate refused, the words for what tools have done, or which intent a request has."""
 
 
 class ModelCandidate(Model):
@@ -211,8 +213,8 @@ class ModelCandidate(Model):
     It is passed over for a request that is another task than `tasks` (none named: any), that has
     less than `needs_s` seconds left, that may cost more than `max_cost_micros`, whose data class
     is none of `data_classes`, or whose tenant's data may not go to `region`. The last two do not
-    concern what runs inside the generator. `account` names the entry of the bundle's `accounts`
-    whose limits it shares; without, that of its provider's name, if there is one.
+    concern what runs inside the service itself. `account` names the entry of the bundle's
+    `accounts` whose limits it shares; without, that of its provider's name, if there is one.
     """
 
     provider: Token
@@ -236,7 +238,7 @@ class ModelCandidate(Model):
 
     @property
     def embedded(self) -> bool:
-        """Whether it runs inside the generator: nothing leaves it and nothing is paid for."""
+        """Whether it runs inside the service: nothing leaves it and nothing is paid for."""
         return self.asked in ("extractive", "scripted")
 
 
@@ -263,7 +265,7 @@ class Price(Model):
 
 
 class AccountLimits(Model):
-    """What a provider lets one account do; held by every generator process for itself."""
+    """What a provider lets one account do; held by every process that asks for itself."""
 
     max_concurrent: int | None = Field(default=None, ge=1)
     requests_per_minute: int | None = Field(default=None, ge=1)

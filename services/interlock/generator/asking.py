@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from interlock.bundles.model import Bundle, ModelRoute, OutputContract, Task
-from interlock.generator.packing import Packed, pack
 from interlock.generator.private import shown_case
 from interlock.generator.prompt import render
 from interlock.models.choice import Asked, choose, task_of
+from interlock.models.packing import Packed, pack
 from interlock.models.port import ModelRequest
 from interlock.models.tokens import counter_of
 from interlock.runtime.errors import NeverRetry
@@ -50,7 +50,9 @@ def ask(bundle: Bundle, case: Case, step: int, now: datetime) -> Asking | Failur
     if hosted and not packed.packing:
         tokens = counter_of(models.candidates).count(packed.prompt)
     left_s = _left_s(case, now)
-    choice = choose(case, route, models, bundle, Asked(task, tokens, left_s, packed.fits))
+    classes = (route.data_class,) if route.data_class is not None else ()
+    asked = Asked(task, tokens, left_s, packed.fits, classes)
+    choice = choose(case, route.budget, models, bundle, asked)
     if choice.code is not None:
         return failure(choice.code, f"no model may be asked: {'; '.join(choice.passed)}")
     request = ModelRequest(

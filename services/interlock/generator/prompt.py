@@ -46,9 +46,16 @@ def _parts(case: Case) -> list[dict[str, str]]:
 
 
 def try_prompts(bundle: Bundle) -> None:
-    """Render the prompt of every route for a made-up case; raises as `render` does."""
+    """Render the prompt of every route for a made-up case; raises as `render` does.
+
+    What only the router asks is its own matter.
+    """
     case = _sample(bundle)
-    for route in bundle.models.values():
+    classifier = bundle.router.classifier
+    answering = {one.model for one in bundle.intents.values()}
+    for name, route in bundle.models.items():
+        if classifier is not None and name == classifier.model and name not in answering:
+            continue
         render(bundle, route.prompt, case, tuple(bundle.tools.values()))
 
 

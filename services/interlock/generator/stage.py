@@ -7,21 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from interlock.bundles.model import Bundle
-from interlock.generator.asking import Asking, ask
+from interlock.generator.asking import ask
 from interlock.generator.plans import without_plans
 from interlock.generator.private import told
-from interlock.models.choice import cost_micros, price_of
-from interlock.models.parse import clean_output, parse
-from interlock.models.port import Complete, ModelResponse
+from interlock.models.parse import parse
+from interlock.models.port import Complete
+from interlock.models.records import record_of
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft, Input, Log
 from interlock_contracts.actions import Result
 from interlock_contracts.answer import Answer, AnswerStatus
-from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.case import Case, Step
 from interlock_contracts.failures import Failure, FailureCode
 from interlock_contracts.ids import event_id
-from interlock_contracts.proposal import ModelRecord
 from interlock_contracts.retrieval import Context
 from interlock_contracts.verdict import Decision
 
@@ -59,7 +57,8 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     if isinstance(asking, Failure):
         return (_ended(case, input.bundle, asking),)
     response = await using.models(asking.request)
-    record = _record(asking, input.bundle, response)
+    prompt, name = asking.request.prompt, asking.route.model_route
+    record = record_of(input.bundle, name, asking.task, prompt, asking.packing, response)
     # The recorded text is parsed, so that a replay parses the same.
     said = told(parse(record.output, record), asking.hidden)
     proposal = without_plans(said, asking.route, input.bundle)
@@ -115,27 +114,3 @@ def _ended(case: Case, bundle: Bundle, why: Failure) -> Draft:
         bundle=case.bundle,
     )
     return Draft("answer", str(case.attempt), answer)
-
-
-def _record(asking: Asking, bundle: Bundle, response: ModelResponse) -> ModelRecord:
-    read, written = response.input_tokens, response.output_tokens
-    price = price_of(bundle, response.provider, response.model)
-    cost = None
-    if price is not None and read is not None:
-        cost = cost_micros(price, read, written or 0)
-    return ModelRecord(
-        route=asking.route.model_route,
-        provider=response.provider,
-        model=response.model,
-        prompt=digest_bytes(asking.request.prompt.encode()),
-        output=clean_output(response.output),
-        stop_reason=response.stop_reason,
-        input_tokens=read,
-        output_tokens=written,
-        passed_over=response.passed_over,
-        task=asking.task,
-        cost_micros=cost,
-        elapsed_ms=response.elapsed_ms,
-        packing=asking.packing,
-        recording=response.recording,
-    )

@@ -11,7 +11,7 @@ class Classification:
     """The intent, how sure that is, and why.
 
     `confidence`, `margin` and `similarity` are in 0..1, as in `Found`. `failure` is set when no
-    intent was clear enough and `intent` is the bundle's fallback.
+    intent was clear enough and `intent` is the bundle's fallback, `ruled` when a rule decided.
     """
 
     intent: str
@@ -20,3 +20,4 @@ class Classification:
     why: tuple[Reason, ...]
     failure: FailureCode | None = None
     similarity: float = 0.0
+    ruled: bool = False

@@ -87,7 +87,7 @@ class Classifier:
 
         `features` are what the request is known by without its text.
         """
-        return self._corrected(self._first(text, history, features), text, features)
+        return self.corrected(self.first(text, history, features), text, features)
 
     def parts(self, text: str, features: Features = NOT_KNOWN) -> tuple[Clause, ...]:
         """The parts of `text` that ask for different things; none where it asks for one.
@@ -98,14 +98,14 @@ class Classifier:
             return ()
         return clauses_of(
             text,
-            lambda part: self._corrected(
+            lambda part: self.corrected(
                 self._by_rule(part, features) or self._by_examples(part), part, features
             ),
             self._intents,
             self._openers,
         )
 
-    def _first(self, text: str, history: Sequence[Turn], features: Features) -> Classification:
+    def first(self, text: str, history: Sequence[Turn], features: Features) -> Classification:
         """What is decided without the rules that come after."""
         ruled = self._by_rule(text, features)
         if ruled:
@@ -129,9 +129,11 @@ class Classifier:
         found = [rule for rule in self._rules if rule.takes(text, features)]
         if not found:
             return None
-        return Classification(found[0].intent, 1.0, 1.0, _matched(found), similarity=1.0)
+        return Classification(
+            found[0].intent, 1.0, 1.0, _matched(found), similarity=1.0, ruled=True
+        )
 
-    def _corrected(self, found: Classification, text: str, features: Features) -> Classification:
+    def corrected(self, found: Classification, text: str, features: Features) -> Classification:
         """By the first rule that takes what was found; how sure that was stays on record."""
         if not self._after:
             return found

@@ -6,16 +6,20 @@ the log; the second says why in a line, to the producer, who is shown no example
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from interlock.bundles.classes import Override
 from interlock.bundles.model import Bundle, Intent, Prepared
 from interlock.bundles.overrides import features_of_case, overrides_of
 from interlock.bundles.patterns import PatternTimeout
+from interlock.intent_router.choosing import ask_model, riskier, taken, wanted
 from interlock.intent_router.classification import Classification
 from interlock.intent_router.classifier import Classifier
+from interlock.intent_router.parts import Clause
 from interlock.intent_router.several import unite
-from interlock.runtime.errors import NeverRetry
+from interlock.models.port import Complete, ModelRequest, ModelResponse
+from interlock.runtime.errors import NeverRetry, RetryLater
 from interlock.runtime.privacy import TooLong, redact_request
 from interlock.runtime.signals import signals_of_request
 from interlock.runtime.stage import Draft, Input
@@ -23,7 +27,8 @@ from interlock_contracts.answer import Answer, AnswerStatus
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode, failure
 from interlock_contracts.request import Principal
-from interlock_contracts.routing import Reason, Route, Thresholds
+from interlock_contracts.routing import ModelChoice, Reason, Route, Thresholds
+from interlock_contracts.signals import Signal
 
 DEFAULT_REPLIES = {
     FailureCode.OUT_OF_SCOPE: "I cannot help with that here.",
@@ -36,15 +41,24 @@ DEFAULT_REPLIES = {
 """What is said when the bundle has no words of its own in `replies`, by failure code."""
 
 
+async def no_models(_: ModelRequest) -> ModelResponse:
+    """For who has none: bundles with a classifier are decided by their examples."""
+    raise RetryLater(FailureCode.MODEL_UNAVAILABLE, "no model can be asked here")
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """The classifier of a bundle: a pure function of it, made once and kept by digest."""
+    """The classifier of a bundle, a pure function of it, made once and kept by digest; and models
+    to ask, where a bundle says so."""
 
     classifier: Callable[[Bundle], Classifier] = field(default_factory=lambda: Prepared(Classifier))
+    models: Complete = no_models
 
 
 async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
     """Classify the request and hold the stages after this one to its intent.
+
+    Where the bundle asks for a model's choice and gets none, the examples decide.
 
     Raises:
         NeverRetry: another event than a request, or a pattern of the bundle took too long.
@@ -56,7 +70,7 @@ async def decide(input: Input, using: Capabilities) -> Sequence[Draft]:
         )
     try:
         case = await _redacted(input.case, input.bundle)
-        return _decide(case, input.bundle, using)
+        return await _decide(case, input.bundle, using, input.now)
     except TooLong:
         return (_refuse(input.case, input.bundle, FailureCode.OVERSIZE),)
     except PatternTimeout as error:
@@ -79,26 +93,79 @@ async def _redacted(case: Case, bundle: Bundle) -> Case:
     return case.model_copy(update={"request": done.request, "personal": done.findings})
 
 
-def _decide(case: Case, bundle: Bundle, using: Capabilities) -> Sequence[Draft]:
+async def _decide(
+    case: Case, bundle: Bundle, using: Capabilities, now: datetime
+) -> Sequence[Draft]:
     signals = signals_of_request(case.request)
     features = features_of_case(bundle, case, signals)
     classifier, said = using.classifier(bundle), case.request
+
+    def decided(*found: Classification, clauses: Sequence[Clause] = ()) -> _Decided:
+        return _decided(case, bundle, signals, found, clauses)
+
     clauses = classifier.parts(said.text, features) if bundle.router.several else ()
-    found = [one.found for one in clauses] or [
-        classifier.classify(said.text, said.history, features)
-    ]
+    if clauses:
+        return decided(*(one.found for one in clauses), clauses=clauses).drafts(bundle)
+    first = classifier.first(said.text, said.history, features)
+    alone = decided(classifier.corrected(first, said.text, features))
+    spec = bundle.router.classifier
+    if spec is None or alone.blocked or not wanted(spec, first, bundle.router.fallback):
+        return alone.drafts(bundle)
+    choice = await ask_model(case, bundle, spec, alone.route.intent, now, using.models)
+    if choice.came_to != "taken":
+        return alone.noting(choice).drafts(bundle)
+    other = decided(classifier.corrected(taken(first, choice), said.text, features))
+    ours, theirs = alone.route.intent, other.route.intent
+    if theirs == ours:
+        return alone.noting(choice.model_copy(update={"came_to": "agreed"})).drafts(bundle)
+    if theirs not in spec.upwards and riskier(bundle, theirs, than=ours):
+        return alone.noting(choice.model_copy(update={"came_to": "riskier"})).drafts(bundle)
+    return other.noting(choice).drafts(bundle)
+
+
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """A case with its route, and what that is made of: classifications, routes and overrides."""
+
+    case: Case
+    route: Route
+    found: Sequence[Classification]
+    routes: Sequence[Route]
+    overrides: Sequence[Override]
+
+    @property
+    def blocked(self) -> bool:
+        """Whether an override ends it."""
+        return any(one.effect == "block" for one in self.overrides)
+
+    def noting(self, choice: ModelChoice) -> "_Decided":
+        """With what came of asking a model."""
+        return replace(self, route=self.route.model_copy(update={"choice": choice}))
+
+    def drafts(self, bundle: Bundle) -> Sequence[Draft]:
+        """What goes on, or ends."""
+        case = self.case.model_copy(update={"route": self.route})
+        ended = _ending(case, bundle, self.overrides, self.found, self.routes)
+        if ended is not None:
+            return (Draft("declined", "0", case), ended)
+        return (Draft("route", "0", case),)
+
+
+def _decided(
+    case: Case,
+    bundle: Bundle,
+    signals: tuple[Signal, ...],
+    found: Sequence[Classification],
+    clauses: Sequence[Clause],
+) -> _Decided:
+    principal = case.request.principal
     routes = [
-        _route(bundle, bundle.intents.get(one.intent) or Intent(), one, said.principal)
-        for one in found
+        _route(bundle, bundle.intents.get(one.intent) or Intent(), one, principal) for one in found
     ]
     route = unite(clauses, routes).model_copy(update={"signals": signals})
     overrides = overrides_of(bundle, case, route)
     route = route.model_copy(update={"overrides": tuple(one.id for one in overrides)})
-    routed = case.model_copy(update={"route": route})
-    ended = _ending(routed, bundle, overrides, found, routes)
-    if ended is not None:
-        return (Draft("declined", "0", routed), ended)
-    return (Draft("route", "0", routed),)
+    return _Decided(case, route, found, routes, overrides)
 
 
 def _ending(

@@ -3,16 +3,22 @@
 import asyncio
 
 from interlock.bundles.model import Bundle
+from interlock.intent_router.choosing import try_prompt
 from interlock.intent_router.stage import Capabilities, decide
+from interlock.models.recording import FileRecordings
+from interlock.models.routes import ModelRoutes, known_models
 from interlock.runtime.service import Connection, Handle
 from interlock.runtime.wiring import live_bundles, stage_handler
 
 
 async def wire(connection: Connection) -> Handle:
     """Fit a bundle's classifier before the bundle is taken: no request waits for it."""
-    using = Capabilities()
+    models = ModelRoutes(known_models(FileRecordings(connection.settings.state / "recordings")))
+    connection.closing.append(models.aclose)
+    using = Capabilities(models=models.complete)
 
     async def load_test(bundle: Bundle) -> None:
+        try_prompt(bundle)
         await asyncio.to_thread(using.classifier, bundle)
 
     bundles = await live_bundles(connection, "intent-router", load_test)

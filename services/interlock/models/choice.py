@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute, Price, Task
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
-from interlock_contracts.routing import Route
+from interlock_contracts.routing import Budget, Route
 from interlock_contracts.verdict import Decision
 
 DEFAULT_MAX_TOKENS = 2_048
@@ -22,12 +22,14 @@ class Asked:
     """What is about to be asked: the task, the size of its prompt, and how long it may take.
 
     `fits` is False where the prompt is longer than the route allows with nothing left to leave out.
+    `data_classes` are those of the data in it, as far as they are known.
     """
 
     task: Task
     prompt_tokens: int
     left_s: float | None
     fits: bool = True
+    data_classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +61,16 @@ def task_of(case: Case, route: Route, *, tools: bool) -> Task:
     return "act" if tools else "answer"
 
 
-def choose(case: Case, route: Route, models: ModelRoute, bundle: Bundle, asked: Asked) -> Choice:
+def choose(case: Case, budget: Budget, models: ModelRoute, bundle: Bundle, asked: Asked) -> Choice:
     """Hold every candidate against the request's constraints and what is left of its budget."""
     spent = spent_on(case)
     may: list[ModelCandidate] = []
     passed: list[str] = []
     over_budget = False
     for one in models.candidates:
-        why = next(_not_allowed(one, case, route, bundle, asked.task), None)
+        why = next(_not_allowed(one, case, bundle, asked), None)
         if why is None:
-            why = next(_not_affordable(one, route, bundle, asked, spent), None)
+            why = next(_not_affordable(one, budget, bundle, asked, spent), None)
             over_budget = over_budget or why is not None
         if why is None:
             may.append(one)
@@ -83,8 +85,10 @@ def choose(case: Case, route: Route, models: ModelRoute, bundle: Bundle, asked: 
 
 
 def spent_on(case: Case) -> Spent:
-    """The tokens and the money that the earlier steps record."""
+    """The tokens and the money that the earlier steps record, and the choice of the intent."""
     records = [step.proposal.model for step in case.steps]
+    if case.route is not None and case.route.choice is not None and case.route.choice.model:
+        records.append(case.route.choice.model)
     return Spent(
         sum((one.input_tokens or 0) + (one.output_tokens or 0) for one in records),
         sum(one.cost_micros or 0 for one in records),
@@ -110,22 +114,21 @@ def max_output(candidate: ModelCandidate) -> int:
     return stated if isinstance(stated, int) else DEFAULT_MAX_TOKENS
 
 
-def _not_allowed(
-    one: ModelCandidate, case: Case, route: Route, bundle: Bundle, task: Task
-) -> Iterator[str]:
-    if one.tasks and task not in one.tasks:
-        yield f"it is not for the task {task}"
+def _not_allowed(one: ModelCandidate, case: Case, bundle: Bundle, asked: Asked) -> Iterator[str]:
+    if one.tasks and asked.task not in one.tasks:
+        yield f"it is not for the task {asked.task}"
     if one.embedded:
         return
-    if route.data_class is not None and route.data_class not in one.data_classes:
-        yield f"it may not have data of class {route.data_class}"
+    for data_class in asked.data_classes:
+        if data_class not in one.data_classes:
+            yield f"it may not have data of class {data_class}"
     regions = bundle.residency.get(case.request.tenant)
     if regions is not None and one.region not in regions:
         yield f"the tenant's data may not go to {one.region or 'an unknown region'}"
 
 
 def _not_affordable(
-    one: ModelCandidate, route: Route, bundle: Bundle, asked: Asked, spent: Spent
+    one: ModelCandidate, budget: Budget, bundle: Bundle, asked: Asked, spent: Spent
 ) -> Iterator[str]:
     if one.needs_s is not None and asked.left_s is not None and asked.left_s < one.needs_s:
         yield f"it needs {one.needs_s:g} s, and {max(0.0, asked.left_s):.1f} s are left"
@@ -133,7 +136,7 @@ def _not_affordable(
         return
     if not asked.fits:
         yield f"its prompt has {asked.prompt_tokens} tokens with nothing left to leave out"
-    budget, output = route.budget, max_output(one)
+    output = max_output(one)
     tokens = asked.prompt_tokens + output
     if budget.max_tokens is not None and spent.tokens + tokens > budget.max_tokens:
         yield (

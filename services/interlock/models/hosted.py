@@ -255,8 +255,10 @@ def _parameters(
     able = bool(client.profile.get("supports_json_schema_output"))
     if options.output == "prompt" or in_text or not able:
         return ModelRequestParameters(function_tools=definitions)
-    schema = OutputObjectDefinition(
-        json_schema=output_schema(request.contract.json_schema), name="proposal"
+    schema = (
+        OutputObjectDefinition(output_schema(request.contract.json_schema), name="proposal")
+        if request.schema is None
+        else OutputObjectDefinition(dict(request.schema), name="answer")
     )
     return ModelRequestParameters(
         function_tools=definitions, output_mode="native", output_object=schema

@@ -1,4 +1,4 @@
-"""What hosted models do, for Prometheus; what runs inside the generator is part of its stage."""
+"""What hosted models do, for Prometheus; what runs inside a service is part of its stage."""
 
 from prometheus_client import Counter, Histogram
 

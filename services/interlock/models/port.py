@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from interlock.bundles.model import AccountLimits, ModelCandidate, OutputContract
 from interlock_contracts.case import Case
@@ -16,7 +16,8 @@ class ModelRequest:
     `tools` are those it may propose, `known` those of the route whether offered or not, `step` the
     number of the proposal it makes, and `candidates` the models that may be asked, in order of
     preference; `passed` says why others may not. `prompt_tokens` is how long the prompt is counted
-    to be, `left_s` how many seconds the request has left (None: as long as it takes).
+    to be, `left_s` how many seconds the request has left (None: as long as it takes). What is
+    asked for is a proposal, or, where there is a `schema`, JSON that fits it.
     """
 
     case: Case
@@ -31,6 +32,7 @@ class ModelRequest:
     left_s: float | None = None
     hedge_after_s: float | None = None
     accounts: Mapping[str, AccountLimits] = field(default_factory=dict)
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Race:
             while running or self._waiting:
                 if not running:
                     running.add(self._start())
-                # What runs inside the generator would always win: it is for when others fail.
+                # What runs inside the service would always win: it is for when others fail.
                 another = self._waiting and not self._waiting[0].embedded
                 patience = hedge if another and len(running) == 1 else None
                 done, running = await asyncio.wait(

@@ -1,6 +1,6 @@
 """Capabilities of a what-if: what was recorded while the same is asked; live where told."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from interlock.replay.log import MemoryLog
 from interlock.replay.recorded import (
     CLASSIFY,
     NotRecorded,
+    recorded_choice,
     recorded_models,
     recorded_search,
     verified_live,
@@ -62,7 +63,7 @@ class Effects:
         """What the stage of `actor` is handed."""
         match actor:
             case Actor.INTENT_ROUTER:
-                return CLASSIFY
+                return replace(CLASSIFY, models=self.choose)
             case Actor.RETRIEVER:
                 return self
             case Actor.GENERATOR:
@@ -128,13 +129,36 @@ class Effects:
         changed = "no output is recorded" if found is None else self._question(request, found)
         if changed is None:
             return await recorded_models(self.recorded)(request)
-        hosted = any(one.provider in HOSTED for one in request.candidates)
-        if not hosted:
+        return await self._asked(request, f"of step {request.step}", changed)
+
+    async def choose(self, request: ModelRequest) -> ModelResponse:
+        """The recorded choice of an intent, if the same would be asked of the same models."""
+        at = self.request
+        found = await self.recorded.read("route", at.tenant, at.request_id, "0")
+        found = found or await self.recorded.read("declined", at.tenant, at.request_id, "0")
+        route = found.case.route if found is not None else None
+        choice = route.choice if route is not None else None
+        then = self.then.router.classifier if self.then is not None else None
+        models = self.then.models.get(then.model) if self.then is not None and then else None
+        changed = None
+        if choice is None:
+            changed = "none was asked"
+        elif choice.model and choice.model.prompt != digest_bytes(request.prompt.encode()):
+            changed = "the prompt"
+        elif models is not None and models.candidates != request.candidates:
+            changed = "the model"
+        if changed is None:
+            return await recorded_choice(self.recorded)(request)
+        return await self._asked(request, "that chooses the intent", changed)
+
+    async def _asked(self, request: ModelRequest, which: str, changed: str) -> ModelResponse:
+        """What a model says now: one that needs no network, or one that may be asked."""
+        if not any(one.provider in HOSTED for one in request.candidates):
             return await ModelRoutes().complete(request)
         if "model" in self.live and self.ask is not None:
             return live_model(self.ask, request)
         raise NotRecorded(
-            f"the model of step {request.step} would be asked something else ({changed}): "
+            f"the model {which} would be asked something else ({changed}): "
             "say which model may be asked, with --with model=PROVIDER:MODEL"
         )
 

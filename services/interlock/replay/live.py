@@ -9,6 +9,7 @@ from interlock.contract_validator.facts import Fetch
 from interlock.contract_validator.ledger import Ledgers
 from interlock.generator import stage as generator
 from interlock.intent_router import stage as router
+from interlock.models.port import Complete
 from interlock.models.recording import FileRecordings
 from interlock.models.routes import ModelRoutes, known_models
 from interlock.replay.log import MemoryLog
@@ -35,18 +36,20 @@ async def live_stage(
     """
     match actor:
         case Actor.INTENT_ROUTER:
-            classify = router.Capabilities()
-            return lambda given: router.decide(given, classify), []
+            asking = router.Capabilities(models=_models(settings))
+            return lambda given: router.decide(given, asking), []
         case Actor.RETRIEVER:
             return await _retriever(settings, index), []
         case Actor.GENERATOR:
-            recordings = FileRecordings(settings.state / "recordings")
-            models = ModelRoutes(known_models(recordings))
-            using = generator.Capabilities(models=models.complete, log=log)
+            using = generator.Capabilities(models=_models(settings), log=log)
             return lambda given: generator.decide(given, using), []
         case Actor.CONTRACT_VALIDATOR:
             return _validator(log, settings)
     return executor_stage(log), ["a pipe runs no tools: their results are read from the input"]
+
+
+def _models(settings: Settings) -> Complete:
+    return ModelRoutes(known_models(FileRecordings(settings.state / "recordings"))).complete
 
 
 async def _retriever(settings: Settings, index: Path) -> Decide:

@@ -1,11 +1,13 @@
 """Capabilities that hand back what was recorded: nothing here touches the world.
 
 Where the record of each effect is: a search in the `context` event, a model's raw output in
-`Proposal.model`, facts in `Verdict.facts`, a signature in the grant, a tool's outcome in the
-`result`. Classifiers, prompts, checks and policies are no effects and run again.
+`Proposal.model` and, of the router's, in `Route.choice`; facts in `Verdict.facts`, a signature in
+the grant, a tool's outcome in the `result`. Fitted classifiers, prompts, checks and policies are no
+effects and run again.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +20,7 @@ from interlock.generator import stage as generator
 from interlock.intent_router import stage as router
 from interlock.models.parse import MAX_OUTPUT_CHARS
 from interlock.models.port import Complete, ModelRequest, ModelResponse
+from interlock.models.records import said_again
 from interlock.replay.log import Entry, MemoryLog
 from interlock.retriever import stage as retriever
 from interlock.retriever.search import Recorded, SearchRequest, SearchResult
@@ -37,7 +40,7 @@ from interlock_contracts.table import Actor
 from interlock_contracts.verdict import Standing
 
 CLASSIFY = router.Capabilities()
-"""One for all requests: fitting a classifier takes seconds, and is kept by bundle."""
+"""One for all requests, and no models: fitting takes seconds, and is kept by bundle."""
 
 
 class NotRecorded(NeverRetry):
@@ -85,7 +88,8 @@ def recorded_stage(actor: Actor, log: MemoryLog) -> Decide:
     """
     match actor:
         case Actor.INTENT_ROUTER:
-            return lambda given: router.decide(given, CLASSIFY)
+            asking = replace(CLASSIFY, models=recorded_choice(log))
+            return lambda given: router.decide(given, asking)
         case Actor.RETRIEVER:
             return lambda given: retriever.decide(given, _Search(log, given.event.subject))
         case Actor.GENERATOR:
@@ -134,6 +138,24 @@ async def recorded_search(
     return await Recorded(context).search(asked)
 
 
+def recorded_choice(log: MemoryLog) -> Complete:
+    """Models that say again what the decision of the router records of them."""
+
+    async def complete(request: ModelRequest) -> ModelResponse:
+        asked = request.case.request
+        for event in ("route", "declined"):
+            found = await log.read(event, asked.tenant, asked.request_id, "0")
+            route = found.case.route if found is not None else None
+            if route is None or route.choice is None:
+                continue
+            if route.choice.model is None:
+                raise RetryLater(FailureCode.MODEL_UNAVAILABLE, route.choice.reason or "")
+            return said_again(route.choice.model, route.choice.model.output)
+        raise NotRecorded("no choice of the intent by a model is recorded")
+
+    return complete
+
+
 def recorded_models(log: MemoryLog) -> Complete:
     """Models that say again what the `proposal` of the same step records."""
 
@@ -146,17 +168,7 @@ def recorded_models(log: MemoryLog) -> Complete:
         record, output = proposal.model, proposal.model.output
         if len(output) == MAX_OUTPUT_CHARS and proposal.malformed:
             output += " "  # it was longer than what is kept of it, and must be so again
-        return ModelResponse(
-            output,
-            record.provider,
-            record.model,
-            record.stop_reason,
-            record.input_tokens,
-            record.output_tokens,
-            record.passed_over,
-            elapsed_ms=record.elapsed_ms,
-            recording=record.recording,
-        )
+        return said_again(record, output)
 
     return complete
 

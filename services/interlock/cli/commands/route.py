@@ -34,9 +34,10 @@ def route(
     state: StateOption = None,
     json_: JsonOption = False,
 ) -> None:
-    """Show the decision of the intent-router about one request. Nothing is sent or logged.
+    """Show the decision of the intent-router about one request. Nothing is submitted or logged.
 
     With the bundle's own rules, examples, overrides and privacy section, as the service decides.
+    Where the bundle has a model choose the intent, that model is asked, with this process's keys.
     Of a request that was sent, `interlock events ID` shows the same from the log. Exit status 1
     if the router ends the request: then there is an `answer`, too.
     """
@@ -62,6 +63,8 @@ def route(
 async def _decide(settings: "Settings", request: "Request") -> "tuple[Case | None, Answer | None]":
     """What was decided, if it came to that, and the answer of a request that ends."""
     from interlock.intent_router.stage import Capabilities, decide
+    from interlock.models.recording import FileRecordings
+    from interlock.models.routes import ModelRoutes, known_models
     from interlock.runtime.stage import Input
     from interlock.runtime.wiring import bundles_of
     from interlock_contracts.answer import Answer
@@ -74,7 +77,12 @@ async def _decide(settings: "Settings", request: "Request") -> "tuple[Case | Non
     subject = Subject(settings.cell, "request", request.tenant, request.request_id, "0")
     event = Event(subject, request, "preview", "/cli", now)
     case = Case(request=request, bundle=active.digest)
-    made = [one.data for one in await decide(Input(event, active, now, case), Capabilities())]
+    models = ModelRoutes(known_models(FileRecordings(settings.state / "recordings")))
+    try:
+        using = Capabilities(models=models.complete)
+        made = [one.data for one in await decide(Input(event, active, now, case), using)]
+    finally:
+        await models.aclose()
     cases = [one for one in made if isinstance(one, Case)]
     answers = [one for one in made if isinstance(one, Answer)]
     return next(iter(cases), None), next(iter(answers), None)
@@ -101,6 +109,8 @@ def _show(decided: "Case | None", answer: "Answer | None") -> None:
         said = decided.request.text[part.start : part.end]
         _line("part", f"{part.intent} ({part.risk} risk, {part.confidence:.2f}): {said}")
         _why(part.why)
+    if found.choice is not None:
+        _line("model", found.choice.told)
     if decided.personal:
         _line("read as", decided.request.text)
     for signal in found.signals:

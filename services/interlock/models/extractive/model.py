@@ -11,7 +11,7 @@ from interlock.models.extractive.several import parts_of
 from interlock.models.extractive.slots import Filled, fill
 from interlock.models.extractive.words import stems
 from interlock.models.parse import Output
-from interlock.models.port import ModelRequest, ModelResponse
+from interlock.models.port import ModelPassed, ModelRequest, ModelResponse
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.privacy import PLACEHOLDER
 from interlock_contracts.proposal import Citation, Statement, ToolCall
@@ -38,7 +38,9 @@ class ExtractiveModel:
     """Deterministic and without a network; everything it says is quoted or was just done."""
 
     async def complete(self, request: ModelRequest, candidate: ModelCandidate) -> ModelResponse:
-        """The model's output as the JSON that every model has to give."""
+        """The model's output as the JSON that every model has to give; raises `ModelPassed`."""
+        if request.schema is not None:
+            raise ModelPassed("it answers from sources, and nothing else")
         output = answer(request)
         return ModelResponse(output.model_dump_json(), candidate.provider, candidate.model)
 
