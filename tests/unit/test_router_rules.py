@@ -203,10 +203,13 @@ version: "1"
 intents:
   ask: {examples: ["How much?"], output: default, model: default}
   out_of_scope: {refusal: "No."}
-models: {default: {candidates: [{provider: extractive, model: extractive-1}]}}
+models:
+  default: {candidates: [{provider: extractive, model: extractive-1}]}
+  choosing: {candidates: [{provider: openai, model: m, tasks: [classify]}]}
 groups: {testers: [bob]}
 privacy: {kinds: [CARD]}
 router:
+  classifier: {model: choosing, upwards: [ask]}
   before: [{id: b, intent: ask, groups: [testers]}]
   after: [{id: a, intent: ask, intents: [out_of_scope]}]
 overrides: [{id: o, effect: review, review_class: x, personal: [CARD]}]
@@ -230,6 +233,14 @@ overrides: [{id: o, effect: review, review_class: x, personal: [CARD]}]
         ("personal: [CARD]", "personal: [EMAIL]", "not looked for"),
         (", personal: [CARD]", "", "takes every request"),
         ("router:", "router:\n  rule_order: [nobody]", "no intent 'nobody'"),
+        ("model: choosing,", "model: chosing,", "did you mean 'choosing'"),
+        ("upwards: [ask]", "upwards: [asks]", "did you mean 'ask'"),
+        ("upwards: [ask]", "intents: [nobody]", "no intent 'nobody'"),
+        ("upwards: [ask]", "intents: [out_of_scope], upwards: [ask]", "none of the intents"),
+        ("upwards: [ask]", "timeout_s: 0", "greater than 0"),
+        ("tasks: [classify]", "tasks: [answer]", "may ever be asked"),
+        ("default, model: default}", "default, model: default, data_class: x}", "ever be asked"),
+        ("model: choosing,", "model: default,", "it chooses no intent"),
         ("id: o,", "id: o, confidence: 0.5,", "unknown key"),
     ],
 )
@@ -240,7 +251,7 @@ def test_what_a_bundle_check_refuses(tmp_path: Path, old: str, new: str, message
     file.write_text(GOOD)
     compile_bundle(tmp_path)
     assert old in GOOD
-    file.write_text(GOOD.replace(old, new))
+    file.write_text(GOOD.replace(old, new, 1))
     with pytest.raises(BundleError, match=r"bundle\.yaml:[0-9]+") as caught:
         compile_bundle(tmp_path)
     assert message in str(caught.value)

@@ -189,15 +189,8 @@ def _schema(names: Sequence[str]) -> dict[str, object]:
     }
 
 
-def try_prompt(bundle: Bundle) -> None:
-    """Render the classifier's prompt, if there is one, for a made-up request.
-
-    Raises:
-        NeverRetry: it cannot be rendered.
-    """
-    spec = bundle.router.classifier
-    if spec is None or spec.model not in bundle.models:
-        return
+def try_prompt(bundle: Bundle, spec: ModelClassifier) -> None:
+    """Render the classifier's prompt for a made-up request; raises `NeverRetry` if that fails."""
     text = "A sample."
     request = Request(
         request_id="0" * 26,

@@ -12,13 +12,16 @@ from interlock.runtime.wiring import live_bundles, stage_handler
 
 
 async def wire(connection: Connection) -> Handle:
-    """Fit a bundle's classifier before the bundle is taken: no request waits for it."""
+    """Fit a bundle's examples, and try its prompt, before it is taken: no request waits for it."""
     models = ModelRoutes(known_models(FileRecordings(connection.settings.state / "recordings")))
     connection.closing.append(models.aclose)
     using = Capabilities(models=models.complete)
 
     async def load_test(bundle: Bundle) -> None:
-        try_prompt(bundle)
+        spec = bundle.router.classifier
+        if spec is not None and spec.model in bundle.models:
+            try_prompt(bundle, spec)
+            await models.prepare(bundle.models[spec.model].candidates)
         await asyncio.to_thread(using.classifier, bundle)
 
     bundles = await live_bundles(connection, "intent-router", load_test)

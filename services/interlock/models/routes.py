@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from time import monotonic
 from typing import Generic, Protocol, TypeVar, cast
@@ -40,6 +41,10 @@ class _Hosted:
         self._model: Model | None = None
 
     async def complete(self, request: ModelRequest, candidate: ModelCandidate) -> ModelResponse:
+        return await (await self.ready()).complete(request, candidate)
+
+    async def ready(self) -> Model:
+        """The model, imported if it was not yet; raises `ModelPassed` where it is not installed."""
         if self._model is None:
             try:
                 module = await asyncio.to_thread(import_module, "interlock.models.hosted")
@@ -48,7 +53,7 @@ class _Hosted:
                     "its client is not installed: install interlock[models]"
                 ) from None
             self._model = self._model or cast(Model, module.HostedModel())
-        return await self._model.complete(request, candidate)
+        return self._model
 
     async def aclose(self) -> None:
         """Close the clients, if any were made."""
@@ -112,6 +117,14 @@ class ModelRoutes:
             if left is None or min(asked) < left:
                 raise SlowDown(FailureCode.MODEL_UNAVAILABLE, message, delay=min(asked))
         raise RetryLater(FailureCode.MODEL_UNAVAILABLE, message)
+
+    async def prepare(self, candidates: Iterable[ModelCandidate]) -> None:
+        """Import what these need now, so that no request spends its time on that."""
+        for name in {one.asked for one in candidates}:
+            model = self._models.get(name)
+            if isinstance(model, _Hosted):
+                with suppress(ModelPassed):  # said when it is asked
+                    await model.ready()
 
     async def aclose(self) -> None:
         """Close the connections of every model."""
