@@ -108,15 +108,17 @@ def test_the_terms_that_weigh_most_are_selected() -> None:
 
 def test_feedback_brings_in_what_the_best_speak_of() -> None:
     found = readable(vocabulary(*PASSAGES))
-    gained = feedback(["refund"], [(["refund", "parcel"], 1.0)], found, most=5, weight=0.1)
+    gained = feedback(["refund"], [({"refund": 1, "parcel": 1}, 2, 1.0)], found, most=5, weight=0.1)
     assert set(gained) == {"refund", "parcel"}
     assert sum(gained.values()) == pytest.approx(1.0)
     assert gained["refund"] > 0.9 > gained["parcel"] > 0
     assert spelled(gained).startswith("refund^0.9")
 
 
-@pytest.mark.parametrize("found", [[], [([], 1.0)], [(["unheard"], 1.0)]])
-def test_feedback_of_nothing_is_the_query(found: list[tuple[list[str], float]]) -> None:
+@pytest.mark.parametrize("found", [[], [({}, 0, 1.0)], [({"unheard": 1}, 1, 1.0)]])
+def test_feedback_of_nothing_is_the_query(
+    found: list[tuple[Mapping[str, int], int, float]],
+) -> None:
     own = feedback(["refund"], found, readable(vocabulary(*PASSAGES)), most=5, weight=0.1)
     assert own == {"refund": 1}
 

@@ -25,6 +25,9 @@ RUN = 64
 Rows = NDArray[np.int32]
 Floats = NDArray[np.float64]
 
+_NO_ROWS = np.zeros(0, np.int32)
+_NO_WEIGHTS = np.zeros(0)
+
 
 @dataclass(frozen=True, slots=True)
 class Reader:
@@ -42,7 +45,7 @@ class Reader:
                 start = joined.pop()[0]
             joined.append((start, stop))
         parts = [np.arange(start, stop, dtype=np.int32) for start, stop in joined]
-        return cls(tuple(joined), np.concatenate([np.zeros(0, np.int32), *parts]))
+        return cls(tuple(joined), np.concatenate([_NO_ROWS, *parts]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +69,16 @@ class Block:
 
         Added in double precision and in the order of the terms: the same bits on every machine.
         """
-        scores = np.zeros(len(self.dense))
+        rows, weighed = [_NO_ROWS], [_NO_WEIGHTS]
         wanted = np.array(sorted(query), np.uint32)
         places = np.searchsorted(self.terms, wanted)
         for term, place in zip(wanted.tolist(), places.tolist(), strict=True):
             if place < len(self.terms) and self.terms[place] == term:
                 own = slice(self.starts[place], self.starts[place + 1])
-                weighed = np.multiply(self.weights[own], query[term], dtype=float)
-                np.add.at(scores, self.rows[own].astype(np.intp), weighed)
+                rows.append(self.rows[own])
+                weighed.append(np.multiply(self.weights[own], query[term], dtype=float))
+        joined = np.concatenate(weighed)
+        scores = np.bincount(np.concatenate(rows), joined, minlength=len(self.dense))
         readable = np.concatenate([scores[start:stop] for start, stop in reader.ranges])
         best = _best(readable, limit)
         return list(zip(reader.rows[best].tolist(), readable[best].tolist(), strict=True))

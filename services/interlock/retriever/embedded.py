@@ -214,12 +214,13 @@ class EmbeddedIndex:
     ) -> dict[str, Passage]:
         """These passages by id, as far as they may be read."""
         self._ready()
+        held = frozenset(scopes)
         rows = (self._rows.get(name) for name in chunk_ids)
-        found = (self._passages[row] for row in rows if row is not None)
+        found = [self._passages[row] for row in rows if row is not None]
         return {
             one.chunk_id: one
             for one in found
-            if one.tenant == tenant and one.source in sources and set(one.scopes).issubset(scopes)
+            if one.tenant == tenant and one.source in sources and held.issuperset(one.scopes)
         }
 
     async def vectors(

@@ -72,8 +72,14 @@ def fuse(legs: Sequence[Ranking], weights: Mapping[str, float], limit: int) -> R
         low = last if len(leg.hits) >= limit and last < top else 0.0
         share = weights[leg.step] / (top - low)
         for hit in leg.hits:
-            scores[hit.chunk_id] = scores.get(hit.chunk_id, 0.0) + share * (hit.score - low)
+            name = hit.chunk_id
+            scores[name] = scores.get(name, 0.0) + share * (hit.score - low)
     return ordered(FUSED, [(name, rounded(score, FINE)) for name, score in scores.items()])
+
+
+def document_of(chunk_id: str) -> str:
+    """The id of the document that a passage was cut from."""
+    return chunk_id.rpartition("#")[0]
 
 
 def ordered(step: str, scored: Iterable[tuple[str, float]], limit: int | None = None) -> Ranking:
@@ -90,7 +96,7 @@ def keep(fused: Ranking, spec: RetrievalSpec) -> tuple[list[Hit], list[Dropped]]
     dropped: list[dict[str, str]] = []
     of_document: Counter[str] = Counter()
     for hit in fused.hits:
-        document = hit.chunk_id.rpartition("#")[0]
+        document = document_of(hit.chunk_id)
         if hit.score < spec.min_score:
             reason = "min_score"
         elif len(kept) >= spec.limit:

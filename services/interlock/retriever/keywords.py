@@ -11,7 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import snowballstemmer  # type: ignore[import-untyped]  # ships no types
@@ -83,9 +83,10 @@ def _compound(word: str) -> list[str]:
 
 
 @lru_cache(maxsize=4_096)
-def terms_kept(text: str) -> tuple[str, ...]:
-    """The terms of a text that is met again and again: a title, a passage often found."""
-    return tuple(terms(text))
+def counts_kept(text: str) -> tuple[Mapping[str, int], int]:
+    """How often each term occurs, and how many there are: of a text met again and again."""
+    own = terms(text)
+    return Counter(own), len(own)
 
 
 def passage_weights(of: Sequence[str], average_length: float) -> dict[int, float]:

@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.fusion import FINE, ordered, rounded
-from interlock.retriever.keywords import terms_kept
+from interlock.retriever.fusion import FINE, document_of, ordered, rounded
+from interlock.retriever.keywords import counts_kept
 from interlock.retriever.vocabulary import Frequencies
 from interlock_contracts.retrieval import Hit, Ranking
 
@@ -90,12 +90,17 @@ def supported(before: Ranking, weight: float) -> Ranking:
 
     A document that was found twice is more likely to be about it than one found once.
     """
-    best: dict[str, list[Hit]] = {}
-    for hit in before.hits:
-        best.setdefault(hit.chunk_id.rpartition("#")[0], []).append(hit)
+    documents = [document_of(hit.chunk_id) for hit in before.hits]
+    first: dict[str, Hit] = {}
+    second: dict[str, Hit] = {}
+    for document, hit in zip(documents, before.hits, strict=True):
+        if document not in first:
+            first[document] = hit
+        else:
+            second.setdefault(document, hit)
     scored = []
-    for hit in before.hits:
-        other = next((one for one in best[hit.chunk_id.rpartition("#")[0]] if one is not hit), None)
+    for document, hit in zip(documents, before.hits, strict=True):
+        other = first[document] if first[document] is not hit else second.get(document)
         score = hit.score + (weight * other.score if other else 0.0)
         scored.append((hit.chunk_id, rounded(score / (1 + weight), FINE)))
     return ordered(SIBLINGS, scored)
@@ -127,8 +132,9 @@ def _coverage(
     title: str, query: Collection[str], frequencies: Frequencies, otherwise: float
 ) -> float:
     total = shared = 0.0
-    for term in dict.fromkeys(terms_kept(title)):
-        total += frequencies[term]
+    for term in counts_kept(title)[0]:
+        idf = frequencies[term]
+        total += idf
         if term in query:
-            shared += frequencies[term]
+            shared += idf
     return shared / total if total else otherwise

@@ -57,7 +57,7 @@ def select(words: Sequence[str], frequencies: Frequencies, most: int) -> Mapping
 
 def feedback(
     words: Sequence[str],
-    found: Sequence[tuple[Sequence[str], float]],
+    found: Sequence[tuple[Mapping[str, int], int, float]],
     frequencies: Frequencies,
     *,
     most: int,
@@ -65,13 +65,14 @@ def feedback(
 ) -> Mapping[str, float]:
     """The query's terms, and `most` of what was found, weighed `1 - weight` to `weight`.
 
-    `found` are the terms of passages with their scores. Nothing found gives the query's own.
+    `found` are passages: how often each term occurs, how many terms there are, the score.
+    Nothing found gives the query's own.
     """
     counts = Counter(words)
     gained: dict[str, float] = {}
-    for own, score in found:
-        for term, count in Counter(own).items():
-            gain = score * count / len(own) * frequencies[term]
+    for own, length, score in found:
+        for term, count in own.items():
+            gain = score * count / length * frequencies[term]
             gained[term] = gained.get(term, 0.0) + gain
     chosen = sorted([(-gain, term) for term, gain in gained.items()])[:most]
     total = -sum(gain for gain, _ in chosen)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import FUSED, dense_share, dense_weight, fuse, keep
 from interlock.retriever.index import DENSE, KEYWORD, Index, Query, half
-from interlock.retriever.keywords import terms, terms_kept
+from interlock.retriever.keywords import counts_kept, terms
 from interlock.retriever.private import outside
 from interlock.retriever.rerank import (
     DEPTH,
@@ -185,7 +185,7 @@ class Searcher:
         best = fused.hits[: spec.feedback_documents]
         passages = await self._fetch(trail, fused.hits[:DEPTH])
         found = [
-            (terms_kept(passages[hit.chunk_id].searchable), hit.score)
+            (*counts_kept(passages[hit.chunk_id].searchable), hit.score)
             for hit in best
             if hit.chunk_id in passages
         ]

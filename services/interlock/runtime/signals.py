@@ -125,8 +125,8 @@ _TO_MODELS = (
     ),
 )
 _ENCODED = re.compile(r"(?<![\w+/=-])(?:[A-Za-z0-9+/_-]{24,}={0,2}|(?:[0-9A-Fa-f]{2}){20,})(?!\w)")
-_MOST_ENCODED = 4_096
-"""Of a longer run the beginning says enough."""
+_LEAST_ENCODED, _MOST_ENCODED = 24, 4_096
+"""A shorter run is none. Of a longer run the beginning says enough."""
 
 _SENTENCE = re.compile(r"[A-Za-z][a-z']*[,.:;!?]?(?: [A-Za-z0-9][\w'.,:;!?@-]*){2,}")
 
@@ -150,17 +150,18 @@ def signals_in(text: str, *, retrieved: bool = False) -> Iterator[tuple[SignalKi
     """
     plain, places = _plain(text)
     for look in (*_EVERYWHERE, *_TO_MODELS) if retrieved else _EVERYWHERE:
-        if not any(word in plain for word in look.needs):
+        if not any(map(plain.__contains__, look.needs)):
             continue
         for match in look.pattern.finditer(plain):
             start, end = match.span()
             if places is not None:
                 start, end = places[start], places[end - 1] + 1
             yield look.kind, start, end
-    if not text.isascii():
+    if not text.isascii() and _INVISIBLE.search(text):
         for match in _HIDDEN.finditer(text):
             yield "hidden_text", *match.span()
-    for match in _ENCODED.finditer(text):
+    longest = max(map(len, text.split()), default=0)
+    for match in _ENCODED.finditer(text) if longest >= _LEAST_ENCODED else ():
         if _says_something(match[0][:_MOST_ENCODED]):
             yield "encoded_text", *match.span()
 
@@ -180,6 +181,10 @@ def _plain(text: str) -> tuple[str, list[int] | None]:
     characters: list[str] = []
     places: list[int] = []
     for place, character in enumerate(text):
+        if character < "\x80":
+            characters.append(character.lower())
+            places.append(place)
+            continue
         if _INVISIBLE.match(character):
             continue
         for same in unicodedata.normalize("NFKC", character).lower():
@@ -226,5 +231,5 @@ def _in_order(text: str, *, retrieved: bool) -> tuple[tuple[SignalKind, int, int
     return tuple(found[:MOST])
 
 
-_in_chunk = lru_cache(maxsize=1_024)(partial(_in_order, retrieved=True))
+_in_chunk = lru_cache(maxsize=16_384)(partial(_in_order, retrieved=True))
 """The same chunks come again."""
