@@ -39,8 +39,10 @@ class PersonalData(Model):
 
 def findings_in(findings: Iterable[PersonalData], texts: Iterable[str]) -> tuple[PersonalData, ...]:
     """The first finding of each placeholder that occurs in `texts`."""
-    used = {match[0] for text in texts for match in PLACEHOLDER.finditer(text)}
     first = {one.placeholder: one for one in reversed(tuple(findings))}
+    if not first:
+        return ()
+    used = {match[0] for text in texts for match in PLACEHOLDER.finditer(text)}
     return tuple(one for name, one in sorted(first.items()) if name in used)
 
 

@@ -20,13 +20,18 @@ def features_of_case(
 def features_of_route(bundle: Bundle, case: Case, route: Route) -> Features:
     """What a case is known by once it has one."""
     classes = (route.data_class,) if route.data_class else ()
-    signals = (*route.signals, *(case.context.signals if case.context else ()))
     return features_of_case(bundle, case) | {
         "intents": frozenset((route.intent, *(part.intent for part in route.parts))),
         "risks": frozenset((route.risk.value, *(part.risk.value for part in route.parts))),
         "data_classes": frozenset(classes),
-        "signals": frozenset(one.kind for one in signals),
+        "signals": signals_of(case, route),
     }
+
+
+def signals_of(case: Case, route: Route) -> frozenset[str]:
+    """The kinds of signs of an injection, in the request and in what was retrieved for it."""
+    signals = (*route.signals, *(case.context.signals if case.context else ()))
+    return frozenset(one.kind for one in signals)
 
 
 SEVERAL = Override(id="several_intents", effect="review")
@@ -35,7 +40,7 @@ SEVERAL = Override(id="several_intents", effect="review")
 
 def overrides_of(bundle: Bundle, case: Case, route: Route) -> tuple[Override, ...]:
     """All overrides that apply, in the order of the bundle."""
-    features = features_of_route(bundle, case, route)
+    features = features_of_route(bundle, case, route) if bundle.overrides else {}
     found = tuple(one for one in bundle.overrides if one.has(features))
     seen_by_all = route.parts and bundle.router.several == "review"
     return (*found, SEVERAL) if seen_by_all else found

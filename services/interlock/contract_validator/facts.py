@@ -43,6 +43,8 @@ class Facts:
                 asked = fact_arguments(spec, arguments)
                 if fits(self._schemas, spec.tool, asked):
                     wanted[canonical_json([spec.name, spec.tool, asked])] = (spec, asked)
+        if not wanted:
+            return ()
         asking = {
             canonical_json([spec.tool, asked]): (spec.tool, asked)
             for spec, asked in wanted.values()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from interlock.bundles.model import Bundle, OutputContract
-from interlock.bundles.overrides import features_of_route, overrides_of
+from interlock.bundles.overrides import overrides_of, signals_of
 from interlock.contract_validator.actions import Action, policy_violations, together
 from interlock.contract_validator.binding import bind, token
 from interlock.contract_validator.checks.allowlist import check_tool
@@ -79,7 +79,7 @@ class Gate:
         if route.parts:
             united = self.bundle.output_of(route) or OutputContract()
             return united, compile_forbidden(united)
-        return self._outputs.get(route.output, (OutputContract(), ()))
+        return self._outputs.get(route.output, _STRICTEST)
 
     def wanted_by(self, policy: PolicyDecision | None, duty: str) -> tuple[str, ...]:
         """The policies that decided, and the overrides, because of which there is this duty."""
@@ -245,7 +245,7 @@ class Gate:
         """
         values = {fact.name: fact.value for fact in facts}
         principal = case.request.principal
-        signals = features_of_route(self.bundle, case, route)["signals"]
+        signals = signals_of(case, route)
         said = [
             self.policies.judge(
                 principal, tool, arguments, values, case.request, intent, case.steps, signals
@@ -280,5 +280,7 @@ WAIT_S = 0.25
 
 _MOST_CONCERNS = 16
 """Concerns of one call that are told; one is enough to ask."""
+
+_STRICTEST: tuple[OutputContract, Forbidden] = (OutputContract(), ())
 
 _NO_DIGEST = "sha256:" + "0" * 64

@@ -64,7 +64,7 @@ def concerns(
     """
     found = [
         _concern(index, one.path, f"{one.origin}: {one.evidence}")
-        for one in provenance
+        for one in (provenance if tool.confirms else ())
         if one.origin in origins_for(tool, one.path)[1]
         and one.origin not in origins_for(tool, one.path)[0]
     ]

@@ -104,6 +104,11 @@ class Text:
         return normal(self.original)
 
     @cached_property
+    def _spans(self) -> list[tuple[int, int]]:
+        """Where each word stands."""
+        return [match.span() for match in _WORD.finditer(self.original)]
+
+    @cached_property
     def _numbers(self) -> list[tuple[Decimal, tuple[int, int]]]:
         return list(_numbers(self.original))
 
@@ -141,7 +146,7 @@ class Text:
         """From an offset in the normalised text back to the original."""
         first = self._words.count(" ", 0, at)
         count = words.count(" ") - 1
-        spans = [match.span() for match in _WORD.finditer(self.original)]
+        spans = self._spans
         if first + count > len(spans):
             return 0, len(self.original)  # normalising changed the number of words
         return spans[first][0], spans[first + count - 1][1]

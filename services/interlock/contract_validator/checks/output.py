@@ -12,6 +12,8 @@ from interlock_contracts.verdict import Violation, violation
 
 Forbidden = Sequence[Pattern]
 
+Path = tuple[str | int, ...]
+
 
 def compile_forbidden(contract: OutputContract) -> Forbidden:
     """The contract's patterns, case ignored; raises `ValueError` for one that is none."""
@@ -44,19 +46,18 @@ def check_output(
     if length > contract.max_chars:
         message = f"{length:,} characters; at most {contract.max_chars:,} are allowed"
         found.append(violation(FailureCode.LENGTH_EXCEEDED, "/statements", message))
-    texts = []
+    texts: list[tuple[Path, str]] = []
     for at, statement in enumerate(proposal.statements):
-        texts.append((pointer("statements", at, "text"), statement.text))
+        texts.append((("statements", at, "text"), statement.text))
         for number, citation in enumerate(statement.citations):
-            path = pointer("statements", at, "citations", number, "quote")
-            texts.append((path, citation.quote))
+            texts.append((("statements", at, "citations", number, "quote"), citation.quote))
     for where, value in leaves(proposal.data or {}):
         if isinstance(value, str):
-            texts.append((pointer("data", *where), value))
+            texts.append((("data", *where), value))
     return found + _forbidden(texts, forbidden)
 
 
-def _forbidden(texts: Sequence[tuple[str, str]], forbidden: Forbidden) -> list[Violation]:
+def _forbidden(texts: Sequence[tuple[Path, str]], forbidden: Forbidden) -> list[Violation]:
     found: list[Violation] = []
     for path, text in texts:
         for number, one in enumerate(forbidden, 1):
@@ -64,8 +65,8 @@ def _forbidden(texts: Sequence[tuple[str, str]], forbidden: Forbidden) -> list[V
                 matched = one.search(text) is not None
             except PatternTimeout as late:  # looking on could take as long for every text
                 message = f"forbidden pattern {number}: {late}"
-                return [*found, violation(FailureCode.PATTERN_TIMEOUT, path, message)]
+                return [*found, violation(FailureCode.PATTERN_TIMEOUT, pointer(*path), message)]
             if matched:
                 message = f"matches forbidden pattern {number}"
-                found.append(violation(FailureCode.FORBIDDEN_CONTENT, path, message))
+                found.append(violation(FailureCode.FORBIDDEN_CONTENT, pointer(*path), message))
     return found

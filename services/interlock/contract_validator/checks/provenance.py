@@ -22,7 +22,9 @@ Origins = Sequence[Origin]
 
 def origins_for(tool: ToolSpec, path: str) -> tuple[Origins, Origins]:
     """What the contract (accepts, lets a person confirm) for the argument at `path`."""
-    name = path.split("/")[1].replace("~1", "/").replace("~0", "~")
+    name = path.split("/", 2)[1]
+    if "~" in name:
+        name = name.replace("~1", "/").replace("~0", "~")
     return tool.accepts.get(name, SAFE_ORIGINS), tool.confirms.get(name, ())
 
 

@@ -37,7 +37,8 @@ def shown(value: Any, limit: int = 120) -> str:
 
 def plain(text: str) -> str:
     """With single spaces and straight quotes, the only liberties a verbatim quote has."""
-    return " ".join(text.translate(_QUOTES).split())
+    straight = text if text.isascii() else text.translate(_QUOTES)
+    return " ".join(straight.split())
 
 
 def leaves(
