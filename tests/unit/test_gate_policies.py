@@ -232,6 +232,32 @@ def test_what_a_decimal_cannot_hold_is_refused(number: Any) -> None:
         cedar_value(number, thing_type()["arguments"]["attributes"]["share"])
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'context.request.intent == "refund"',
+        'context["re\\u{71}uest"]["channel"] == "api"',
+        "context has request && context has history",
+        '{r: context.request}.r.intent == "refund"',
+        '{c: context}.c.request.intent == "refund"',
+        "!context.history.repeated && context.history.done.isEmpty()",
+        "[context].contains(context) && context has history.done",
+    ],
+)
+def test_whatever_way_a_policy_reads_its_context_it_is_there(condition: str) -> None:
+    found = judge(with_policies(f'@id("a") {PERMIT} when {{ {condition} }};'), 5_000)
+    assert found == PolicyDecision(allowed=True, policies=("a",))
+
+
+def test_where_no_policy_reads_the_request_and_its_history_neither_is_made() -> None:
+    whole, nothing = (
+        Policies(with_policies(f'@id("a") {PERMIT} when {{ {condition} }};'))._contexts
+        for condition in ("context == context", "true")
+    )
+    assert set(whole["create_refund"]["attributes"]) == {"arguments", "facts", "request", "history"}
+    assert set(nothing["create_refund"]["attributes"]) == {"arguments", "facts"}
+
+
 def test_comments_and_strings_with_semicolons_do_not_split_a_policy() -> None:
     text = f'// a; b\n@id("a;b")\n{PERMIT} // c;\nwhen {{ principal.role == "x;y" }};\n// end;'
     assert check_policies(with_policies(text, POLICIES)) == []

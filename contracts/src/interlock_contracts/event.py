@@ -25,6 +25,7 @@ _DATA = re.compile(rb'[{,]\s*"data"\s*:')
 _CUT_BYTES = MAX_REQUEST_BYTES // 5
 """Lines up to this length are cut apart. In the compact form that limits count, numbers such as
 1e15 become longer, but none five times as long."""
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
 _UNKNOWN_TIME = datetime.fromtimestamp(0, UTC)
 
 
@@ -91,7 +92,7 @@ class Event:
 
     def to_line(self) -> str:
         """The same as one line of JSON, for pipes: its data is written once, not read again."""
-        head = json.dumps(self._attributes(), ensure_ascii=False)
+        head = _ENCODE(self._attributes())
         return f'{head[:-1]}, "data": {self.body().decode()}}}\n'
 
     def _attributes(self) -> dict[str, str]:

@@ -5,6 +5,7 @@ Broker permissions, streams, consumers, AsyncAPI, schemas and docs are all deriv
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import Literal
 
 from interlock_contracts.actions import (
@@ -236,6 +237,7 @@ def published_by(actor: Actor) -> tuple[EventSpec, ...]:
     return tuple(spec for spec in EVENTS if actor in spec.publishers)
 
 
+@cache
 def consumed_by(actor: Actor) -> tuple[EventSpec, ...]:
     """The events this actor consumes. The audit-sink consumes all of them."""
     if actor is Actor.AUDIT_SINK:

@@ -11,6 +11,7 @@ https://docs.cedarpolicy.com/schema/json-schema.html
 """
 
 import json
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
@@ -34,10 +35,13 @@ _MAX_DEPTH = 16
 _MAX_DECIMAL = Decimal(922_337_203_685_477)
 
 
-def cedar_schema(bundle: Bundle) -> dict[str, Any]:
+def cedar_schema(
+    bundle: Bundle, contexts: Mapping[str, dict[str, Any]] | None = None
+) -> dict[str, Any]:
     """The bundle's Cedar schema in its JSON form.
 
-    What Cedar cannot type (maps, unions of different types, a fact whose tool declares no
+    `contexts` are the types of the tools' contexts where they are other than `context_type` has
+    them. What Cedar cannot type (maps, unions of different types, a fact whose tool declares no
     `returns`) is left out: a policy that reads it does not pass `check_policies`.
     """
     user = _record({"user": _STRING, "role": _STRING, "scopes": _set(_STRING)})
@@ -46,7 +50,7 @@ def cedar_schema(bundle: Bundle) -> dict[str, Any]:
             "appliesTo": {
                 "principalTypes": ["User"],
                 "resourceTypes": ["Tenant"],
-                "context": context_type(bundle, tool),
+                "context": contexts[name] if contexts else context_type(bundle, tool),
             }
         }
         for name, tool in bundle.tools.items()

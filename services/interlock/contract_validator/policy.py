@@ -15,7 +15,8 @@ from interlock.bundles.cedar import (
     with_defaults,
 )
 from interlock.bundles.model import Bundle
-from interlock.bundles.policies import read_policies
+from interlock.bundles.policies import Policy, read_policies
+from interlock.bundles.reach import paths
 from interlock.contract_validator.checks.said import limit_cents, names_said
 from interlock_contracts.actions import Effect
 from interlock_contracts.case import Step
@@ -36,12 +37,19 @@ class Policies:
         if problems:
             raise ValueError(problems[0])
         self._policies = cedarpy.PolicySet.from_str("\n".join(one.text for one in policies))
-        self._schema = cedarpy.Schema.from_json_str(json.dumps(cedar_schema(bundle)))
+        unread = _UNASKED - _read(policies)
+        self._contexts = {
+            name: _without(unread, context_type(bundle, tool))
+            for name, tool in bundle.tools.items()
+        }
+        self._schema = cedarpy.Schema.from_json_str(
+            json.dumps(cedar_schema(bundle, self._contexts))
+        )
+        self._request, self._history = (name not in unread for name in ("request", "history"))
         self._obligations = {one.id: one.obligations for one in policies}
         # The user's words are read only for policies that speak of them.
         self._limit = any("limit_cents" in one.text for one in policies)
         self._said = any("said" in one.text for one in policies)
-        self._contexts = {name: context_type(bundle, tool) for name, tool in bundle.tools.items()}
 
     def judge(
         self,
@@ -62,19 +70,21 @@ class Policies:
         permitted it. Whatever cannot be evaluated is denied, with the reason in `errors`: an error
         in one policy denies even where another one permits.
         """
-        stated = {
+        stated: dict[str, Any] = {
             "arguments": with_defaults(dict(arguments), tool.parameters),
             "facts": facts,
-            "request": {
+        }
+        if self._request:
+            stated["request"] = {
                 "intent": intent,
                 "tenant": request.tenant,
                 "channel": request.channel,
                 "limit_cents": limit_cents(request) if self._limit else None,
                 "said": names_said(request) if self._said else [],
                 "signals": sorted(signals),
-            },
-            "history": history(tool, arguments, steps),
-        }
+            }
+        if self._history:
+            stated["history"] = history(tool, arguments, steps)
         try:
             context = cedar_value(stated, self._contexts[tool.name])
         except ValueError as error:
@@ -104,6 +114,23 @@ class Policies:
         """Those of the policies that decided which oblige to `duty`."""
         decided = decision.policies if decision else ()
         return tuple(name for name in decided if duty in self._obligations.get(name, ()))
+
+
+_UNASKED = frozenset({"request", "history"})
+"""Records of the context that the gate makes itself: nothing in them can be wrong. Where no policy
+reads one it is left out, of the schema too: checking it is half the time of a decision."""
+
+
+def _read(policies: Iterable[Policy]) -> frozenset[str]:
+    """The records of the context that policies read; all, where one takes the context whole."""
+    found = {path for one in policies for path in paths(one.parsed["conditions"])}
+    return _UNASKED if "context" in found else frozenset(path.split(".")[0] for path in found)
+
+
+def _without(names: Iterable[str], record: dict[str, Any]) -> dict[str, Any]:
+    """A Cedar record type without some of its attributes."""
+    kept = {name: kind for name, kind in record["attributes"].items() if name not in names}
+    return {**record, "attributes": kept}
 
 
 def history(tool: ToolSpec, arguments: Mapping[str, Any], steps: Sequence[Step]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import typer
 
 from interlock.cli.common import BundleOption, StateOption, err, run, settings_of
 from interlock.runtime.errors import RetryLater, UserError
+from interlock.runtime.garbage import settle_garbage_collection
 from interlock.runtime.settings import Settings
 from interlock_contracts.event import Event, InvalidEvent
 from interlock_contracts.table import SERVICES, Actor, consumed_by
@@ -49,10 +50,11 @@ def stage(
     # time.
     gc.disable()
     entries, bad = _read(sys.stdin.buffer)
-    gc.freeze()
-    gc.enable()
     with ExitStack() as stack:
         stack.callback(gc.unfreeze)
+        stack.callback(gc.set_threshold, *gc.get_threshold())
+        settle_garbage_collection()
+        gc.enable()
         # Without --state there is nothing to keep an index in.
         scratch = state or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         failed, passed = run(_run(actor, settings, entries, recorded, scratch / "index"))

@@ -54,7 +54,7 @@ def access_problems(chunk: Chunk, request: Request) -> list[tuple[FailureCode, s
     found = []
     if chunk.tenant != request.tenant:
         found.append((FailureCode.TENANT_BOUNDARY, "belongs to another tenant"))
-    missing = sorted(set(chunk.scopes).difference(request.principal.scopes))
+    missing = sorted({*chunk.scopes} - {*request.principal.scopes}) if chunk.scopes else []
     if missing:
         found.append((FailureCode.SCOPE_MISSING, f"needs the scopes {', '.join(missing)}"))
     return found

@@ -22,6 +22,9 @@ _NUMBER = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
+_GROUPING = dict.fromkeys(map(ord, "'’\u00a0\u202f"))
+_MARKS = dict.fromkeys(map(ord, ".,"))
+
 _LONGEST_DATE = 30
 
 
@@ -165,14 +168,16 @@ def _numbers(text: str) -> Iterator[tuple[Decimal, tuple[int, int]]]:
 
 def readings(digits: str) -> list[Decimal]:
     """What a written number may mean: "1,234" is 1234 to some and 1.234 to others."""
-    bare = re.sub(r"['’\u00a0\u202f]", "", digits)
+    if digits.isdecimal():
+        return [Decimal(digits)]
+    bare = digits.translate(_GROUPING)
     marks = [mark for mark in bare if mark in ".,"]
     if not marks:
         return [Decimal(bare)]
     last = marks[-1]
     whole, _, fraction = bare.rpartition(last)
-    decimal = Decimal(f"{re.sub('[.,]', '', whole)}.{fraction}")
-    grouped = Decimal(re.sub("[.,]", "", bare))
+    decimal = Decimal(f"{whole.translate(_MARKS)}.{fraction}")
+    grouped = Decimal(bare.translate(_MARKS))
     if len(set(marks)) > 1:
         return [decimal]
     if len(marks) > 1:

@@ -87,6 +87,8 @@ def _has_figure(value: object) -> bool:
 
 def _sections(proposal: Proposal, wanted: Sequence[str]) -> Iterator[Violation]:
     """Sections that are missing, out of order, or have nothing below them."""
+    if not wanted:
+        return
     found = dict.fromkeys(wanted, False)
     order: list[str] = []
     for line in proposal.text.splitlines():
