@@ -111,7 +111,9 @@ class RetrievalSpec(Model):
     each leg), `feedback_documents` (the best of a first search, whose `feedback_terms` heaviest
     terms have `feedback_weight` of the keyword query of a short one, and whose vectors
     `feedback_vector` of its dense one), `sibling_weight` (parts of the best other passage of the
-    same document beside one part of a passage's own score; without a number 0.2), `title_weight`
+    same document beside one part of a passage's own score; without a number 0.2),
+    `sparse_weight` (what the installation's sparse model, if it has one, has of the words' share;
+    without a number 0.5), `title_weight`
     (parts of the title's coverage beside one part of the fused score), `rerank` (how many of the
     first the installation's reranker looks at, if it has one; without a number 20), `diversity`
     (what being like a passage already kept takes off a score). Of a long query `query_terms` are
@@ -131,6 +133,7 @@ class RetrievalSpec(Model):
     feedback_weight: float = Field(default=0.1, ge=0, le=1)
     feedback_vector: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
     sibling_weight: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
+    sparse_weight: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
     title_weight: float = Field(default=0.2, ge=0, le=1)
     rerank: int | None = Field(default=None, ge=0, le=200, exclude_if=is_none)
     diversity: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)

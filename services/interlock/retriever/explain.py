@@ -8,6 +8,7 @@ from interlock.retriever.documents import BEGINNING, END, Passage
 from interlock.retriever.index import DENSE, KEYWORD
 from interlock.retriever.keywords import terms
 from interlock.retriever.search import Search, SearchRequest, SearchResult
+from interlock.retriever.sparse import SPARSE
 from interlock_contracts.retrieval import Ranking, RetrievalOutcome
 
 DEEPER = 1_000
@@ -134,7 +135,7 @@ def _trace(
     legs = [
         ranking
         for ranking in (deeper.rankings if deeper else ())
-        if ranking.step in (KEYWORD, DENSE)
+        if ranking.step in (KEYWORD, DENSE, SPARSE)
     ]
     dropped = {each.chunk_id: each.reason for each in result.dropped}
     return PassageTrace(

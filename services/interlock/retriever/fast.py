@@ -1,7 +1,7 @@
 """Embedders and rerankers that run here, through fastembed (ONNX); never downloaded by itself.
 
 Needs the extra `interlock[fastembed]`. A model is a name fastembed knows, found in `folder` as
-its cache, or a folder of its own that holds the model's files.
+its cache; or `folder` itself, or one in it of the model's name, holds the model's files.
 """
 
 import asyncio
@@ -39,6 +39,32 @@ class FastEmbedder:
             length = float(np.linalg.norm(vector))
             vectors[place] = np.asarray(vector, np.float32) / (length or 1.0)
         return vectors
+
+
+class FastSparse:
+    """A `SparseEmbedder` over fastembed's sparse models."""
+
+    def __init__(self, model: Any, name: str) -> None:
+        self.name = name
+        self._model = model
+
+    def passages(self, texts: Sequence[str]) -> list[dict[int, float]]:
+        """Weights by token of each text; none of a text without words."""
+        found: list[dict[int, float]] = [{} for _ in texts]
+        places = [place for place, text in enumerate(texts) if text.strip()]
+        made = self._model.embed([texts[place] for place in places])
+        for place, one in zip(places, made, strict=True):
+            found[place] = _weights(one)
+        return found
+
+    def query(self, text: str) -> dict[int, float]:
+        """Weights by token."""
+        return _weights(next(iter(self._model.query_embed(text))))
+
+
+def _weights(made: Any) -> dict[int, float]:
+    pairs = zip(made.indices.tolist(), made.values.tolist(), strict=True)
+    return {token: weight for token, weight in pairs if weight > 0}
 
 
 class FastReranker:
@@ -89,10 +115,29 @@ def fast_reranker(model: str, folder: Path | None) -> FastReranker:
     return FastReranker(_load(encoder, model, folder), f"fastembed-{version('fastembed')}-{model}")
 
 
+def fast_sparse(model: str, folder: Path | None) -> FastSparse:
+    """The sparse model of this name; `UserError` where it, or fastembed, is not here.
+
+    Models whose weights an engine has to multiply with frequencies of its own are refused: what a
+    reader may not see would count.
+    """
+    library = _library("fastembed")
+    known = {one["model"]: one for one in library.SparseTextEmbedding.list_supported_models()}
+    whole = [name for name, one in known.items() if not one["requires_idf"]]
+    if model not in whole:
+        raise UserError(
+            f"the sparse model {model!r} is unknown to fastembed, or leaves frequencies to the "
+            f"engine; these can be used: {', '.join(sorted(whole))}"
+        )
+    made = _load(library.SparseTextEmbedding, model, folder)
+    return FastSparse(made, f"fastembed-{version('fastembed')}-{model}")
+
+
 def _load(kind: Any, model: str, folder: Path | None) -> Any:
     """From a folder with the model's own files, or from fastembed's cache."""
-    own = folder is not None and (folder / "tokenizer.json").is_file()
-    where = {"specific_model_path": str(folder)} if own else {"cache_dir": folder and str(folder)}
+    mine = [] if folder is None else [folder / model.rpartition("/")[2], folder]
+    own = next((one for one in mine if (one / "tokenizer.json").is_file()), None)
+    where = {"specific_model_path": str(own)} if own else {"cache_dir": folder and str(folder)}
     try:
         return kind(model, local_files_only=True, **where)
     except Exception as error:  # fastembed raises whatever its parts do

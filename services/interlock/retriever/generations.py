@@ -24,6 +24,7 @@ from interlock.retriever.engine import Server
 from interlock.retriever.entries import entries
 from interlock.retriever.index import index_identity
 from interlock.retriever.searcher import Searcher
+from interlock.retriever.sparse import with_sparse
 from interlock.retriever.vocabulary import Vocabulary
 from interlock.runtime.embedding import TextEmbedder
 from interlock.runtime.errors import UserError
@@ -245,7 +246,7 @@ class Generations:
         if self.corpus is not None and not anew:
             by = Remembering(by, self.corpus)
         made = entries(passages, by)
-        index.take(made)
+        index.take(with_sparse(made, self.embedder, None if anew else self.corpus))
         index.flush()
         vocabulary = Vocabulary.of((one.passage, one.keyword) for one in made)
         told = self.told_of(identity, passages, sources, erasures, started)

@@ -15,13 +15,14 @@ from pydantic import SecretStr
 from interlock.bundles.model import PrivacySpec
 from interlock.retriever.engine import Server
 from interlock.retriever.external import External, WithExternal
-from interlock.retriever.fast import fast_embedder, fast_reranker
+from interlock.retriever.fast import fast_embedder, fast_reranker, fast_sparse
 from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker
 from interlock.retriever.private import private_embedder, private_reranker
 from interlock.retriever.rerank import Reranker
 from interlock.retriever.search import Rewriter, Search
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.settings import RetrieverSettings
+from interlock.retriever.sparse import WithSparse
 from interlock.runtime.embedding import TextEmbedder, load_wordllama
 from interlock.runtime.errors import UserError
 
@@ -137,7 +138,17 @@ def _weaviate(settings: RetrieverSettings) -> Server:
 
 
 def embedder_of(settings: RetrieverSettings) -> TextEmbedder:
-    """The embedder that the settings name."""
+    """The embedder that the settings name, with the sparse model beside it if they name one."""
+    dense = _dense(settings)
+    if settings.sparse is None:
+        return dense
+    kind, _, model = settings.sparse.partition(":")
+    if kind == "fastembed" and model:
+        return WithSparse(dense, fast_sparse(model, settings.model_folder))
+    raise UserError(f"INTERLOCK_SPARSE: {settings.sparse!r} is not fastembed:<model>")
+
+
+def _dense(settings: RetrieverSettings) -> TextEmbedder:
     kind, _, model = settings.embedder.partition(":")
     if kind == "wordllama" and not model:
         return load_wordllama()

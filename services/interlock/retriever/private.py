@@ -12,6 +12,7 @@ from functools import lru_cache
 from interlock.bundles.model import PrivacySpec
 from interlock.bundles.patterns import PatternTimeout
 from interlock.retriever.rerank import Reranker
+from interlock.retriever.sparse import WithSparse
 from interlock.runtime.embedding import TextEmbedder, Vectors
 from interlock.runtime.errors import UserError
 from interlock.runtime.privacy import MAX_CHARS, VERSION, redact
@@ -29,7 +30,12 @@ def outside(part: object) -> bool:
 
 def private_embedder(embedder: TextEmbedder, spec: PrivacySpec | None) -> TextEmbedder:
     """An embedder that is given no personal data, where that matters; otherwise this one."""
-    return embedder if spec is None or not outside(embedder) else PrivateEmbedder(embedder, spec)
+    if spec is None or not outside(embedder):
+        return embedder
+    if isinstance(embedder, WithSparse):
+        # The sparse model runs here, and is given texts as they are.
+        return WithSparse(PrivateEmbedder(embedder.dense, spec), embedder.sparse)
+    return PrivateEmbedder(embedder, spec)
 
 
 def private_reranker(reranker: Reranker | None, spec: PrivacySpec | None) -> Reranker | None:

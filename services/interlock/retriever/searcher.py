@@ -31,6 +31,7 @@ from interlock.retriever.rewrite import (
     spelled,
 )
 from interlock.retriever.search import Rewriter, SearchRequest, SearchResult, chunk_of
+from interlock.retriever.sparse import SPARSE, query_weights
 from interlock.retriever.trail import Trail
 from interlock.retriever.vocabulary import Vocabulary
 from interlock.runtime.embedding import TextEmbedder, Vectors, embedded
@@ -143,21 +144,35 @@ class Searcher:
         )
         for leg in whole:
             trail.add(leg)
+        trail.sparse = await self._sparse(trail)
         if spec.dense_weight is None:
             dense = next(leg for leg in whole if leg.step == DENSE)
             different = trail.frequencies.different_terms
             trail.dense_weight = dense_share(trail.dense_weight, dense, different)
-        weights = {KEYWORD: 1 - trail.dense_weight, DENSE: trail.dense_weight}
+        weights = trail.shares()
         parts = aspects(trail.request.query, spec.aspects)
         if not parts:
             trail.lap("search")
-            return trail.add(fuse(whole, weights, spec.candidates))
+            return trail.add(fuse([*whole, *trail.sparse], weights, spec.candidates))
         together = await self._aspects(trail, parts)
         trail.lap("search")
         share = spec.aspect_share
         shares = {name: weight * (1 - share) for name, weight in weights.items()}
         shares |= {f"{name}-{ASPECTS}": weight * share for name, weight in weights.items()}
-        return trail.add(fuse([*whole, *together], shares, spec.candidates))
+        # A sparse model sees the whole query alone: its list keeps its share.
+        shares[SPARSE] = weights[SPARSE]
+        return trail.add(fuse([*whole, *trail.sparse, *together], shares, spec.candidates))
+
+    async def _sparse(self, trail: Trail) -> tuple[Ranking, ...]:
+        """What the sparse model finds, if there is one and it has a share."""
+        spec = trail.request.spec
+        if spec.sparse_weight == 0:
+            return ()
+        weights = await query_weights(self._embedder, trail.request.query, spec.query_terms)
+        if not weights:
+            return ()
+        words, *_ = await self._legs(trail, Query(trail.request.query, None, weights))
+        return (trail.add(words, SPARSE),)
 
     async def _aspects(self, trail: Trail, parts: Sequence[str]) -> list[Ranking]:
         """One list per leg: the mean of what each part finds, cut to the leg's depth."""
@@ -208,8 +223,8 @@ class Searcher:
         for leg in legs:
             trail.add(leg, f"{leg.step}-{FEEDBACK}")
         trail.lap(FEEDBACK)
-        shares = {KEYWORD: 1 - trail.dense_weight, DENSE: trail.dense_weight}
-        return trail.add(fuse(legs, shares, spec.candidates), f"{FUSED}-{FEEDBACK}")
+        fused = fuse([*legs, *trail.sparse], trail.shares(), spec.candidates)
+        return trail.add(fused, f"{FUSED}-{FEEDBACK}")
 
     async def _nearer(self, trail: Trail, best: Sequence[Hit]) -> Vectors | None:
         """The query's vector, moved towards the best passages'; of a query without one, none."""

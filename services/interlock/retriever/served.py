@@ -18,6 +18,7 @@ from interlock.retriever.generations import VOCABULARY, Generations, Manifest
 from interlock.retriever.index import index_identity
 from interlock.retriever.keywords import query_weights, terms
 from interlock.retriever.searcher import Searcher
+from interlock.retriever.sparse import with_sparse
 from interlock.retriever.vocabulary import Vocabulary
 from interlock.runtime.errors import UserError
 
@@ -49,7 +50,8 @@ async def generation(
         if anew or await index.size() < len(passages):
             corpus = None if anew else generations.corpus
             by = embedder if corpus is None else Remembering(embedder, corpus)
-            await index.upsert(await asyncio.to_thread(entries, passages, by))
+            made = await asyncio.to_thread(entries, passages, by)
+            await index.upsert(await asyncio.to_thread(with_sparse, made, embedder, corpus))
         if anew or not generations.folder_of(identity).exists():
             told = generations.told_of(identity, passages, sources, erasures, started)
             await asyncio.to_thread(_note, generations, told, passages)

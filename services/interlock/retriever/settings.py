@@ -43,13 +43,15 @@ class RetrieverSettings(BaseSettings):
     embedder_api_key: SecretStr | None = None
     embedder_dimensions: int | None = Field(default=None, ge=1)
     embedder_per_minute: int | None = Field(default=None, ge=1, description="calls of one process")
+    sparse: str | None = Field(default=None, description="fastembed:<sparse model>")
     reranker: str | None = Field(default=None, description="fastembed:<model> or api:<model>")
     reranker_url: str | None = Field(
         default=None, description="for api: the address before /rerank"
     )
     reranker_api_key: SecretStr | None = None
     model_folder: Path | None = Field(
-        default=None, description="fastembed's cache, or one model's own folder"
+        default=None,
+        description="fastembed's cache, or the folder of one model or several",
     )
     rewriter: str | None = Field(default=None, description="package.module:name of a Rewriter")
     external_sources: str | None = Field(
