@@ -2,7 +2,7 @@
 
 import sys
 
-from interlock.runtime.errors import UserError
+from interlock.runtime.errors import RetryLater, UserError
 
 
 def main() -> None:
@@ -13,6 +13,8 @@ def main() -> None:
         app()
     except UserError as error:
         sys.exit(f"interlock: {error}")
+    except RetryLater as error:
+        sys.exit(f"interlock: {error}; try again later")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -1,15 +1,20 @@
 """`ingest`: put documents on the log, from where every retriever indexes them."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import os
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_random_exponential,
+)
 
 from interlock.cli.common import (
     JsonOption,
@@ -21,40 +26,27 @@ from interlock.cli.common import (
     run,
     settings_of,
 )
-from interlock.runtime.errors import UserError
+from interlock.cli.documents import Found, Reading, Summary, shown, similar
+from interlock.runtime.commit import CommitRefused
+from interlock.runtime.errors import RetryLater, UserError
 from interlock_contracts.retrieval import Trust
+from interlock_contracts.subjects import TOKEN
 
 if TYPE_CHECKING:
     from interlock.runtime.settings import Settings
-    from interlock.sdk.documents import Documents
-    from interlock.sdk.formats import About, Parsed, Unreadable
+    from interlock.sdk.documents import Change, Documents
     from interlock_contracts.documents import Document
 
 AT_ONCE = 64
 """Documents on their way at the same time: they share the broker's fsyncs."""
 
+PATIENCE_S = 30.0
+"""How long a broker that does not answer is waited for."""
+
 Day = Annotated[
     datetime | None,
     typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One document that was read."""
-
-    path: str
-    document: "Document"
-    text: str
-
-
-@dataclass(slots=True)
-class Summary:
-    """What became of everything that was looked at."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    skipped: list[tuple[str, str]] = field(default_factory=list)
-    similar: list[tuple[str, str, float]] = field(default_factory=list)
 
 
 def ingest(
@@ -78,6 +70,9 @@ def ingest(
     delete: Annotated[
         bool, typer.Option("--delete", help="Remove the source's documents that are not here.")
     ] = False,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="With --delete: even if there is no document here.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     state: StateOption = None,
     json_: JsonOption = False,
@@ -86,7 +81,9 @@ def ingest(
 
     A document is named after its path below PATH. What is on the log already is not written
     again. What a document says of itself (front matter, the fields of a JSON line) goes before
-    the options. A file that cannot be read is reported and left out; exit status 1 then.
+    the options. A file that cannot be read is reported and left out; exit status 1 then, and
+    --delete removes nothing. Links are not followed out of PATH. What is interrupted goes on when
+    it is run again.
     """
     from interlock.sdk.formats import Unreadable, about
 
@@ -100,123 +97,74 @@ def ingest(
         raise UserError(str(error)) from None
     if url is not None and (len(paths) > 1 or paths[0].is_dir()):
         raise UserError("--url is of a single document: give one file")
+    if not TOKEN.fullmatch(source):
+        raise UserError(f"--source {source!r}: letters, digits, _ and - only, 64 at most")
     for path in paths:
-        if not path.exists():
-            raise UserError(f"there is no {path}")
+        if not os.access(path, os.R_OK):
+            raise UserError(f"there is no {shown(path)} that can be read")
     summary = Summary()
-    found = _read(paths, tenant, source, given, encoding, summary)
-    summary.similar = _similar(found)
-    run(_write(settings, tenant, source, found, summary, delete, dry_run, json_))
+    found = Reading(tenant, source, given, encoding).of(paths, summary)
+    summary.similar = similar(found)
+    if delete and summary.skipped:
+        err.print("nothing is removed, for not everything could be read", style="yellow")
+        delete = False
+    writing = _Writing(settings, tenant, source, summary, dry_run, json_)
+    try:
+        run(writing.all(found, delete=delete, empty=empty))
+    except (KeyboardInterrupt, _Away):
+        _tell(summary, dry_run, json_)
+        err.print("cut off: run it again, and it goes on from here", style="yellow")
+        raise
     _tell(summary, dry_run, json_)
     if summary.skipped:
         raise typer.Exit(1)
 
 
-def _files(paths: list[Path]) -> Iterator[tuple[Path, str]]:
-    """Each file with the name its document gets; what is hidden is left alone."""
-    from interlock.sdk.formats import SUFFIXES
-
-    for path in paths:
-        if path.is_file():
-            yield path, path.stem
-            continue
-        for below in sorted(path.rglob("*")):
-            inner = below.relative_to(path)
-            if any(part.startswith(".") for part in inner.parts):
-                continue
-            if below.is_file() and below.suffix.lower() in SUFFIXES:
-                yield below, inner.with_suffix("").as_posix()
+class _Away(UserError):
+    """The broker did not answer for `PATIENCE_S`."""
 
 
-def _read(
-    paths: list[Path],
-    tenant: str,
-    source: str,
-    about: "About",
-    encoding: str | None,
-    summary: Summary,
-) -> list[Found]:
-    """Every document of every file; what cannot be read goes to the summary instead."""
-    from interlock.sdk.formats import Parsed, Unreadable, read_file
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """Documents of one tenant and source on their way to the log."""
 
-    found: dict[str, Found] = {}
-    files = list(_files(paths))
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
-        for path, name in progress.track(files, description="reading"):
-            where = str(path)
-            try:
-                parsed = read_file(path, encoding=encoding)
-            except Unreadable as error:
-                parsed = [error]
-            for one in parsed:
-                made = (
-                    one
-                    if isinstance(one, Unreadable)
-                    else _document(one, tenant, source, name, about)
+    settings: "Settings"
+    tenant: str
+    source: str
+    summary: Summary
+    dry_run: bool
+    json_: bool
+
+    async def all(self, found: list[Found], *, delete: bool, empty: bool) -> None:
+        """Write what was found, and with `delete` remove what was not; raises `UserError`."""
+        from interlock.runtime.broker.permissions import ingest_user
+        from interlock.sdk.documents import Documents
+
+        credential = self.settings.credential_of(ingest_user(self.tenant))
+        async with await Documents.connect(
+            self.settings.url, credential, tenant=self.tenant, cell=self.settings.cell
+        ) as documents:
+            gone = await self._gone(found) if delete else []
+            if gone and not found and not empty:
+                raise UserError(
+                    f"there is no document here: --delete would remove all {len(gone)} of "
+                    f"{self.tenant}/{self.source}; if that is meant, add --empty"
                 )
-                if isinstance(made, Unreadable):
-                    summary.skipped.append((where, str(made)))
-                elif made.name in found:
-                    reason = f"{found[made.name].path} is called {made.name!r}, too"
-                    summary.skipped.append((where, reason))
-                elif isinstance(one, Parsed):
-                    found[made.name] = Found(where, made, one.text)
-    return list(found.values())
+            try:
+                await self._each(documents, found, gone)
+            except BaseExceptionGroup as group:
+                raise _first(group) from None
 
-
-def _document(
-    parsed: "Parsed", tenant: str, source: str, name: str, about: "About"
-) -> "Document | Unreadable":
-    """The document under the contract, or what it breaks."""
-    from pydantic import ValidationError
-
-    from interlock.sdk.formats import Unreadable
-    from interlock_contracts.documents import Document
-
-    said = parsed.about.over(about)
-    name = parsed.name or name
-    fields = {key: getattr(said, key) for key in type(said).model_fields}
-    fields["title"] = said.title or name.rpartition("/")[2]
-    try:
-        return Document(tenant=tenant, source=source, name=name, **fields)
-    except ValidationError as error:
-        detail = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, detail["loc"])) or "document"
-        return Unreadable(": ".join(filter(None, (parsed.where, where, detail["msg"]))))
-
-
-def _similar(found: list[Found]) -> list[tuple[str, str, float]]:
-    from interlock.sdk.similar import near_duplicates
-
-    pairs = near_duplicates([one.text for one in found])
-    return [(found[a].document.name, found[b].document.name, share) for a, b, share in pairs]
-
-
-async def _write(
-    settings: "Settings",
-    tenant: str,
-    source: str,
-    found: list[Found],
-    summary: Summary,
-    delete: bool,
-    dry_run: bool,
-    json_: bool,
-) -> None:
-    from interlock.runtime.broker.permissions import ingest_user
-    from interlock.sdk.documents import Documents
-
-    credential = settings.credential_of(ingest_user(tenant))
-    async with await Documents.connect(
-        settings.url, credential, tenant=tenant, cell=settings.cell
-    ) as documents:
-        gone = await _gone(settings, tenant, source, found) if delete else []
+    async def _each(
+        self, documents: "Documents", found: list[Found], gone: list["Document"]
+    ) -> None:
         limit = asyncio.Semaphore(AT_ONCE)
         with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
             task = progress.add_task("writing", total=len(found) + len(gone))
 
             async def one(document: "Document", text: str | None, path: str) -> None:
                 async with limit:
-                    await _put(documents, document, text, path, summary, dry_run, json_)
+                    await self._one(documents, document, text, path)
                 progress.advance(task)
 
             async with asyncio.TaskGroup() as group:
@@ -225,47 +173,59 @@ async def _write(
                 for document in gone:
                     group.create_task(one(document, None, document.name))
 
+    async def _one(
+        self, documents: "Documents", document: "Document", text: str | None, path: str
+    ) -> None:
+        """Write one document, or remove it where there is no text; wait for an absent broker."""
+        from interlock.sdk.documents import DocumentContended, DocumentRejected
 
-async def _put(
-    documents: "Documents",
-    document: "Document",
-    text: str | None,
-    path: str,
-    summary: Summary,
-    dry_run: bool,
-    json_: bool,
-) -> None:
-    """Write one document, or remove it where there is no text."""
-    from interlock.sdk.documents import DocumentContended, DocumentRejected
+        waiting = AsyncRetrying(
+            retry=retry_if_exception_type(RetryLater),
+            wait=wait_random_exponential(multiplier=0.2, max=2.0),
+            stop=stop_after_delay(PATIENCE_S),
+            reraise=True,
+        )
+        try:
+            change: Change = await waiting(self._change, documents, document, text)
+        except (DocumentRejected, DocumentContended) as error:
+            self.summary.skipped.append((path, str(error)))
+            return
+        self.summary.counts[change.value] += 1
+        if self.json_:
+            print_json({"path": path, "document": document.document_id, "change": change.value})
 
-    try:
-        if dry_run:
-            change = await documents.would(document, text)
-        elif text is None:
-            change = (await documents.remove(document.source, document.name)).change
-        else:
-            change = (await documents.put(document, text)).change
-    except (DocumentRejected, DocumentContended) as error:
-        summary.skipped.append((path, str(error)))
-        return
-    summary.counts[change.value] += 1
-    if json_:
-        print_json({"path": path, "document": document.document_id, "change": change.value})
+    async def _change(
+        self, documents: "Documents", document: "Document", text: str | None
+    ) -> "Change":
+        if self.dry_run:
+            return await documents.would(document, text)
+        if text is None:
+            return (await documents.remove(document.source, document.name)).change
+        return (await documents.put(document, text)).change
+
+    async def _gone(self, found: list[Found]) -> list["Document"]:
+        """The source's documents on the log that were not found. Only operators list."""
+        from interlock.sdk.documents import standing
+
+        here = {one.document.name for one in found}
+        async with operator_log(self.settings) as (_, log):
+            return [
+                document
+                for document in await standing(log, self.tenant)
+                if document.source == self.source and document.name not in here
+            ]
 
 
-async def _gone(
-    settings: "Settings", tenant: str, source: str, found: list[Found]
-) -> list["Document"]:
-    """The source's documents on the log that are not among those found. Only operators list."""
-    from interlock.sdk.documents import standing
-
-    here = {one.document.name for one in found}
-    async with operator_log(settings) as (_, log):
-        return [
-            document
-            for document in await standing(log, tenant)
-            if document.source == source and document.name not in here
-        ]
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What went wrong first, as one thing to say."""
+    one = group.exceptions[0]
+    if isinstance(one, BaseExceptionGroup):
+        return _first(one)
+    if isinstance(one, RetryLater):
+        return _Away(f"the broker did not answer for {PATIENCE_S:.0f} s ({one})")
+    if isinstance(one, CommitRefused):
+        return UserError(f"the broker refuses it: {one}")
+    return one
 
 
 def _tell(summary: Summary, dry_run: bool, json_: bool) -> None:

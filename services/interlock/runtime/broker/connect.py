@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import structlog
 from nats.aio.client import Client
@@ -263,8 +264,10 @@ async def connect(
     Raises:
         PermissionDenied: the broker does not know the credential.
         BrokerUnreachable: no broker answered in time.
-        UserError: the credential cannot be read.
+        UserError: the credential cannot be read, or the address is none.
     """
+    if not _is_address(url):
+        raise UserError(f"{url!r} is no address of a broker, as nats://127.0.0.1:4222 is")
     if isinstance(credential, Path):
         credential = load_credential(credential)
     client = BrokerClient(credential.user)
@@ -298,3 +301,12 @@ async def connect(
         raise PermissionDenied(credential.user, url)
     reason = f" ({failures[-1]})" if failures else ""
     raise BrokerUnreachable(f"no broker answers at {url}{reason}")
+
+
+def _is_address(url: str) -> bool:
+    """Whether the client library can make something of it: it breaks on what it cannot."""
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        return bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
