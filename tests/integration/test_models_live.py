@@ -1,5 +1,6 @@
 """A model swap is a bundle change: the example on a hosted model, over HTTP, on a real broker."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -16,11 +17,14 @@ from tests.unit.models_wire import Json, Reply, Server, answer, serving
 from interlock.bundles.compile import compile_bundle
 from interlock.bundles.store import FileBundles
 from interlock.cli.system import System
+from interlock.generator import forgetting
 from interlock.models.recording import FileRecordings
 from interlock.replay.verify import verify_request
+from interlock.runtime.commit import EXPECT_NEW, Committer
 from interlock.runtime.log import JetStreamLog
 from interlock.runtime.settings import Settings
 from interlock_contracts.answer import Answer, AnswerStatus
+from interlock_contracts.custody import Custody
 from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.proposal import ModelRecord
@@ -96,6 +100,15 @@ async def asked(system: System, text: str) -> tuple[Answer, list[Event]]:
     return answered, [message.event() for message in messages]
 
 
+async def order_erased(system: System, request_id: str) -> None:
+    order = Custody(act="erased", by="ops", data_subject="p1").model_dump_json().encode()
+    async with connected(system.broker, "operator") as client:
+        committer = Committer(client)
+        address = f"ev.custody.acme.{request_id}.erased-p1"
+        await committer.commit_wire([(address, order, EXPECT_NEW)])
+        await committer.close()
+
+
 def records(events: list[Event]) -> list[ModelRecord]:
     return [
         event.case.proposal.model
@@ -107,6 +120,7 @@ def records(events: list[Event]) -> list[ModelRecord]:
 async def test_the_example_on_a_hosted_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(forgetting, "LOOK_S", 0.05)
     async with serving(Reply({})) as server, running(tmp_path, server, monkeypatch) as world:
         system, settings = world
         server.answers = replies
@@ -133,6 +147,16 @@ async def test_the_example_on_a_hosted_model(
         assert record.provider == "extractive"
         assert "may not have data of class personal" in record.passed_over[0]
         assert len(server.seen) == before, "it was never sent"
+
+        # An erasure is an order on the log, which the running generator follows.
+        await order_erased(system, cited.request_id)
+        recordings = FileRecordings(settings.state / "recordings")
+        async with asyncio.timeout(20):
+            while True:
+                if ("acme", cited.request_id) not in recordings.requests():
+                    break
+                await asyncio.sleep(0.05)  # a disk offers no event to wait for
+        assert ("acme", dear.request_id) in recordings.requests()
 
         bundles = FileBundles(compile_bundle(settings.bundle))
         for one in (events, over, kept_back):

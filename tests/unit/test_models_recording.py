@@ -16,8 +16,10 @@ from interlock.models.recording import FileRecordings, Recording, RecordModel
 from interlock.models.routes import ModelRoutes, known_models
 from interlock.models.scripted import ScriptedModel
 from interlock.runtime.errors import RetryLater
+from interlock_contracts.ids import new_request_id
 
 SAID = '{"statements": [{"text": "Ten days."}]}'
+OF = request().case.request
 RECORDING = Recording(provider="p", model="m", prompt="ask", output=SAID, stop_reason="end")
 
 
@@ -62,7 +64,7 @@ async def test_what_could_not_be_read_is_kept_too(
 
 async def test_a_recording_is_said_again_by_a_script(tmp_path: Path) -> None:
     recordings = FileRecordings(tmp_path)
-    options = {"outputs": [{"match": "", "recording": recordings.put(RECORDING)}]}
+    options = {"outputs": [{"match": "", "recording": recordings.put(RECORDING, OF)}]}
     chosen = ModelCandidate(provider="scripted", model="incident", options=options)
     routes = ModelRoutes(known_models(recordings))
     assert (await routes.complete(request(chosen))).output == SAID
@@ -89,9 +91,9 @@ async def test_a_missing_recording_is_passed_over(tmp_path: Path) -> None:
 def test_recordings_are_for_the_owner_alone_and_cannot_be_changed_unseen(tmp_path: Path) -> None:
     folder = tmp_path / "recordings"
     recordings = FileRecordings(folder)
-    digest = recordings.put(RECORDING)
-    assert recordings.put(RECORDING) == digest
-    (file,) = folder.iterdir()
+    digest = recordings.put(RECORDING, OF)
+    assert recordings.put(RECORDING, OF) == digest
+    (file,) = folder.rglob("*.json")
     assert (file.stat().st_mode & 0o777, folder.stat().st_mode & 0o777) == (0o600, 0o700)
     assert recordings.get(digest) == RECORDING
     file.write_bytes(file.read_bytes().replace(b"Ten", b"Two"))
@@ -99,6 +101,24 @@ def test_recordings_are_for_the_owner_alone_and_cannot_be_changed_unseen(tmp_pat
         recordings.get(digest)
     with pytest.raises(LookupError):
         recordings.get("sha256:../../etc/passwd")
+
+
+def test_recordings_of_a_request_go_together(tmp_path: Path) -> None:
+    recordings = FileRecordings(tmp_path)
+    other = OF.model_copy(update={"request_id": new_request_id()})
+    digests = [
+        recordings.put(RECORDING, OF),
+        recordings.put(RECORDING.model_copy(update={"prompt": "again"}), OF),
+    ]
+    recordings.put(RECORDING, other)
+    assert recordings.requests() == {(one.tenant, one.request_id) for one in (OF, other)}
+    assert recordings.last(OF.tenant, OF.request_id) > 0 == recordings.last("acme", "nobody")
+    recordings.delete(OF.tenant, OF.request_id)
+    recordings.delete(OF.tenant, OF.request_id)
+    with pytest.raises(LookupError, match="no recording"):
+        recordings.get(digests[1])
+    assert recordings.get(digests[0]) == RECORDING, "the other request said the same"
+    assert recordings.requests() == {(other.tenant, other.request_id)}
 
 
 async def test_a_full_disk_does_not_silence_the_feature(tmp_path: Path) -> None:

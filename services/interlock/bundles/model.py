@@ -268,7 +268,11 @@ class Price(Model):
 
 
 class AccountLimits(Model):
-    """What a provider lets one account do; held by every process that asks for itself."""
+    """What one process that asks models may ask of an account.
+
+    Each process holds to it for itself: with several of them this is the account's limit divided
+    by their number.
+    """
 
     max_concurrent: int | None = Field(default=None, ge=1)
     requests_per_minute: int | None = Field(default=None, ge=1)
