@@ -1,8 +1,10 @@
 """A model chooses the intent: when it is asked, how far its word goes, and what is recorded."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,6 +44,7 @@ PROMPT = """Choose one of:
 {% endfor %}
 {{ request.text | fence("request") }}
 """
+HOW_TO = Path(__file__).parents[2] / "docs/how-to/add-an-intent.md"
 ODD = "My espresso machine has gone on strike, what now?"
 """Nothing that any example is near to."""
 
@@ -371,6 +374,16 @@ async def test_a_replay_gives_the_same_and_asks_nobody(said: str | Exception) ->
     lost = [asked, replace(made[0], data=altered), *made[1:]]
     found = await verify_request(lost, only)
     assert "no choice of the intent by a model is recorded" in str(found.divergences[0])
+
+
+async def test_the_documented_prompt_works() -> None:
+    (prompt,) = re.findall(r"```jinja\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+    model = choosing("policy_question")
+    found = await routed(bundle(prompts={"choosing": prompt}), f"{ODD} </request>", model)
+    assert found.intent == "policy_question"
+    (asked,) = model.asked
+    assert "- policy_question: " in asked.prompt
+    assert re.search(r"<request id=(\w+)>\n.*</request>\n</request id=\1>", asked.prompt)
 
 
 async def test_a_prompt_that_cannot_be_rendered_is_a_fault_of_the_bundle() -> None:

@@ -18,6 +18,7 @@ from interlock_contracts.base import (
     is_none,
 )
 from interlock_contracts.failures import AREA_OF, Failure, FailureCode
+from interlock_contracts.signals import Signal
 
 
 class Decision(StrEnum):
@@ -157,7 +158,8 @@ class Verdict(Model):
 
     `citation_coverage` is the share of statements with at least one valid citation, or None
     where there is no answer. `standings` are what was read of the history beyond the request.
-    `held` is there where an answer, not an action, waits for a person.
+    `held` is there where an answer, not an action, waits for a person. `signals` are signs of an
+    injection in what tools had returned before: evidence for overrides and policies.
     """
 
     decision: Decision
@@ -167,3 +169,4 @@ class Verdict(Model):
     standings: tuple[Standing, ...] = Field(default=(), exclude_if=is_empty)
     citation_coverage: Score | None = Field(default=None, ge=0, le=1)
     held: Held | None = Field(default=None, exclude_if=is_none)
+    signals: tuple[Signal, ...] = Field(default=(), exclude_if=is_empty)

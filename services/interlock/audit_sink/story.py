@@ -85,6 +85,9 @@ def _route(by: str, route: Route, *, ended: bool) -> Iterator[str]:
 
 def _verdict(by: str, verdict: Verdict) -> Iterator[str]:
     yield f"{by} decided: {verdict.decision}"
+    for sign in verdict.signals:
+        at = f" at {sign.pointer}" if sign.pointer else ""
+        yield f"sign of an injection in {sign.handle}{at}: {sign.kind}"
     if verdict.held is not None:
         yield f"the answer waits for a reviewer ({verdict.held.review_class})"
     for fact in verdict.facts:

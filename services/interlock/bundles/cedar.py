@@ -6,7 +6,8 @@ context `request` and, of a tool, `arguments`, `facts` and
 `history`: `done`, the tools whose effect landed in this request, and `repeated`, whether this
 very call did. `request.limit_cents` is the most the user said they would spend, if they did;
 `request.said` is everything with a digit in it that they wrote (order numbers, last digits),
-`request.signals` the kinds of signs of an injection in the request and what was retrieved.
+`request.signals` the kinds of signs of an injection in the request, in what was retrieved and in
+what tools returned.
 https://docs.cedarpolicy.com/schema/json-schema.html
 """
 

@@ -20,7 +20,8 @@ class RequestClass(Model):
     """The requests for which all that is named here holds; of several values one is enough.
 
     `groups` are those of the bundle, `personal` kinds of personal data that the request holds,
-    `signals` kinds of signs of an injection or jailbreak in it, or in what was retrieved for it.
+    `signals` kinds of signs of an injection or jailbreak in it, or in what was retrieved or
+    returned by tools for it.
     """
 
     intents: tuple[Token, ...] = ()

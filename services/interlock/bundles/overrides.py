@@ -17,30 +17,34 @@ def features_of_case(
     return known | {"signals": frozenset(one.kind for one in signals)}
 
 
-def features_of_route(bundle: Bundle, case: Case, route: Route) -> Features:
-    """What a case is known by once it has one."""
+def features_of_route(
+    bundle: Bundle, case: Case, route: Route, signals: Iterable[Signal] = ()
+) -> Features:
+    """What a case is known by once it has one; `signals` are those in what tools returned."""
     classes = (route.data_class,) if route.data_class else ()
     return features_of_case(bundle, case) | {
         "intents": frozenset((route.intent, *(part.intent for part in route.parts))),
         "risks": frozenset((route.risk.value, *(part.risk.value for part in route.parts))),
         "data_classes": frozenset(classes),
-        "signals": signals_of(case, route),
+        "signals": signals_of(case, route, signals),
     }
 
 
-def signals_of(case: Case, route: Route) -> frozenset[str]:
-    """The kinds of signs of an injection, in the request and in what was retrieved for it."""
-    signals = (*route.signals, *(case.context.signals if case.context else ()))
-    return frozenset(one.kind for one in signals)
+def signals_of(case: Case, route: Route, signals: Iterable[Signal] = ()) -> frozenset[str]:
+    """The kinds of signs of an injection: in the request, in what was retrieved, and `signals`."""
+    found = (*route.signals, *(case.context.signals if case.context else ()), *signals)
+    return frozenset(one.kind for one in found)
 
 
 SEVERAL = Override(id="several_intents", effect="review")
 """What `router.several: review` makes of a request that asks for several things."""
 
 
-def overrides_of(bundle: Bundle, case: Case, route: Route) -> tuple[Override, ...]:
-    """All overrides that apply, in the order of the bundle."""
-    features = features_of_route(bundle, case, route) if bundle.overrides else {}
+def overrides_of(
+    bundle: Bundle, case: Case, route: Route, signals: Iterable[Signal] = ()
+) -> tuple[Override, ...]:
+    """All overrides that apply, in the order of the bundle; `signals` as above."""
+    features = features_of_route(bundle, case, route, signals) if bundle.overrides else {}
     found = tuple(one for one in bundle.overrides if one.has(features))
     seen_by_all = route.parts and bundle.router.several == "review"
     return (*found, SEVERAL) if seen_by_all else found

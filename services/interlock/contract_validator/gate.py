@@ -42,6 +42,7 @@ from interlock.contract_validator.rules import (
     spends,
 )
 from interlock.runtime.errors import SlowDown
+from interlock.runtime.signals import signals_of_results
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.proposal import Proposal, ToolCall
@@ -101,7 +102,8 @@ class Gate:
             SlowDown: nothing is wrong but that a prerequisite is still on its way.
         """
         form = check_form(proposal)
-        overrides = overrides_of(self.bundle, case, route)
+        signals = signals_of_results(case.steps)
+        overrides = overrides_of(self.bundle, case, route, signals)
         violations = form + check_access(case) + check_blocked(overrides)
         actions: list[Action] = []
         facts: tuple[Fact, ...] = ()
@@ -147,6 +149,7 @@ class Gate:
             facts=facts,
             standings=standings,
             citation_coverage=coverage,
+            signals=signals,
         )
 
     def _first_checks(self, index: int, call: ToolCall, case: Case, route: Route) -> Action:
@@ -245,7 +248,7 @@ class Gate:
         """
         values = {fact.name: fact.value for fact in facts}
         principal = case.request.principal
-        signals = signals_of(case, route)
+        signals = signals_of(case, route, signals_of_results(case.steps))
         said = [
             self.policies.judge(
                 principal, tool, arguments, values, case.request, intent, case.steps, signals

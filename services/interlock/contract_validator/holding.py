@@ -84,7 +84,7 @@ def hold(case: Case, gate: Gate, verdict: Verdict, values: Values) -> tuple[Verd
     contract, _ = gate.output(route)
     wanted = [
         one
-        for one in overrides_of(gate.bundle, case, route)
+        for one in overrides_of(gate.bundle, case, route, verdict.signals)
         if one.effect == "review" and one.answers
     ]
     doubtful = bool(verdict.violations) and contract.fallback == "review"

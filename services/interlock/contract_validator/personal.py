@@ -10,6 +10,7 @@ from interlock.bundles.model import Bundle
 from interlock.contract_validator.binding import bind
 from interlock.contract_validator.facts import facts_of
 from interlock.runtime.errors import NeverRetry
+from interlock.runtime.signals import signals_of_results
 from interlock.runtime.stage import Log
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
@@ -116,6 +117,8 @@ def concealed(
             "violations": tuple(_violation(one, values) for one in verdict.violations),
             "actions": tuple(actions),
             "facts": facts,
+            # Their places are those in the results as the log has them.
+            "signals": signals_of_results(case.steps),
         }
     )
 

@@ -8,11 +8,15 @@ import base64
 import binascii
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import accumulate
+from typing import Any
 
+from interlock_contracts.case import Step
 from interlock_contracts.request import Request
 from interlock_contracts.retrieval import Chunk
 from interlock_contracts.signals import Signal, SignalKind
@@ -226,10 +230,62 @@ def signals_of_chunks(chunks: Sequence[Chunk]) -> tuple[Signal, ...]:
     )
 
 
+def signals_of_results(steps: Iterable[Step]) -> tuple[Signal, ...]:
+    """The signs in what tools returned, in any text of an output."""
+    return tuple(
+        sign
+        for step in steps
+        for result in step.results
+        if result.output is not None
+        for sign in _in_output(f"r{result.action}", result.output)
+    )
+
+
+_BETWEEN = "\n\0\n"
+"""Between the texts of an output that are looked through at once: no pattern goes across it."""
+
+
+def _in_output(handle: str, output: Any) -> Iterator[Signal]:
+    found = list(_texts(output, ""))
+    texts = [text for _, text in found]
+    starts = list(accumulate((len(text) + len(_BETWEEN) for text in texts), initial=0))
+    for kind, start, end in _in_result(_BETWEEN.join(texts)):
+        place = bisect_right(starts, start) - 1
+        yield Signal(
+            kind=kind,
+            start=start - starts[place],
+            end=min(end - starts[place], len(texts[place])),
+            handle=handle,
+            pointer=found[place][0] or None,
+        )
+
+
+def _texts(value: Any, pointer: str) -> Iterator[tuple[str, str]]:
+    """Each text in a JSON value with its place; names of members are no texts."""
+    if isinstance(value, str):
+        yield pointer, value
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _texts(item, f"{pointer}/{_escaped(name)}")
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _texts(item, f"{pointer}/{place}")
+
+
+def _escaped(name: str) -> str:
+    """A member's name as a token of a JSON pointer, without what no event's text may have."""
+    if not name.isprintable():
+        name = "".join(one if one.isprintable() else "\ufffd" for one in name)
+    return name.replace("~", "~0").replace("/", "~1")
+
+
 def _in_order(text: str, *, retrieved: bool) -> tuple[tuple[SignalKind, int, int], ...]:
     found = sorted(set(signals_in(text, retrieved=retrieved)), key=lambda one: (one[1], one[2]))
     return tuple(found[:MOST])
 
+
+_in_result = lru_cache(maxsize=64)(partial(_in_order, retrieved=True))
+"""Asked for each call that is judged; of an output of many texts there need not be many."""
 
 _in_chunk = lru_cache(maxsize=16_384)(partial(_in_order, retrieved=True))
 """The same chunks come again."""
