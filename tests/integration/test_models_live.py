@@ -17,7 +17,7 @@ from tests.unit.models_wire import Json, Reply, Server, answer, serving
 from interlock.bundles.compile import compile_bundle
 from interlock.bundles.store import FileBundles
 from interlock.cli.system import System
-from interlock.generator import forgetting
+from interlock.models import forgetting
 from interlock.models.recording import FileRecordings
 from interlock.replay.verify import verify_request
 from interlock.runtime.commit import EXPECT_NEW, Committer

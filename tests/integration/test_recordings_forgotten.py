@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.broker import connected
 
-from interlock.generator.forgetting import Forgetting
+from interlock.models.forgetting import Forgetting
 from interlock.models.recording import FileRecordings, Recording
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.commit import EXPECT_NEW, Committer

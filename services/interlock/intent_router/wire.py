@@ -5,16 +5,14 @@ import asyncio
 from interlock.bundles.model import Bundle
 from interlock.intent_router.choosing import try_prompt
 from interlock.intent_router.stage import Capabilities, decide
-from interlock.models.recording import FileRecordings
-from interlock.models.routes import ModelRoutes, known_models
+from interlock.models.wire import models_of
 from interlock.runtime.service import Connection, Handle
 from interlock.runtime.wiring import live_bundles, stage_handler
 
 
 async def wire(connection: Connection) -> Handle:
     """Fit a bundle's examples, and try its prompt, before it is taken: no request waits for it."""
-    models = ModelRoutes(known_models(FileRecordings(connection.settings.state / "recordings")))
-    connection.closing.append(models.aclose)
+    models = models_of(connection)
     using = Capabilities(models=models.complete)
 
     async def load_test(bundle: Bundle) -> None:

@@ -2,13 +2,14 @@
 
 An incident is read with the very prompt and the provider's very response; `scripted` can say it
 again. A recording holds what users wrote: it is a file only the generator's own user may read, and
-it goes when its request is erased (`generator/forgetting.py`).
+it goes when its request is erased (`forgetting.py`).
 """
 
 import asyncio
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -96,7 +97,7 @@ class FileRecordings:
     def delete(self, tenant: str, request_id: str) -> None:
         """Delete those of a request; harmless when there are none. Raises `OSError`."""
         folder = self.folder / tenant / request_id
-        if folder.exists():
+        with suppress(FileNotFoundError):  # another process deletes it, too
             shutil.rmtree(folder)
 
 

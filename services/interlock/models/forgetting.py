@@ -1,7 +1,7 @@
 """After an erasure or an expiry: the recordings of what is gone from the log go, too.
 
-Every generator has its recordings on a disk of its own, which who gives the order cannot reach. So
-each follows the orders on the log, from the first one when it starts, and deletes what they name.
+A service has its recordings on a disk of its own, which who gives the order cannot reach. So each
+process follows the orders on the log, from the first when it starts, and deletes what they name.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ LOOK_S = 30.0
 """How often the log is looked at for new orders."""
 
 RECORDED = "proposal"
-"""Recordings live as long as the events of this name, which hold their digests."""
+"""Recordings live as long as the events of this name, which hold most of their digests."""
 
 log = structlog.get_logger(__name__)
 
