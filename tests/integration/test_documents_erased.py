@@ -69,6 +69,8 @@ async def test_nothing_of_it_is_left_in_any_file(world: World) -> None:
     assert len(holding(index)) >= 2
     (index / ".building-leftover").mkdir()
     (index / ".building-leftover/passages.jsonl").write_text(SECRET)
+    (index / ("0" * 32)).mkdir()  # its deletion was cut off
+    (index / ("0" * 32) / "passages.jsonl").write_text(SECRET)
     (index / ".reindex").mkdir()
     (index / ".reindex/documents-1.sqlite").write_text(SECRET)
 

@@ -13,7 +13,7 @@ import structlog
 
 from interlock.retriever.corpus import Corpus, text_name
 from interlock.retriever.documents import Passage
-from interlock.retriever.generations import REINDEXING, Generations
+from interlock.retriever.generations import MANIFEST, REINDEXING, Generations
 from interlock.retriever.served import delete_outdated
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.failures import FailureCode
@@ -42,8 +42,10 @@ async def forget(
 
 
 def _leftovers(generations: Generations) -> None:
-    """Delete what was being built when its builder died; what is being built now is locked."""
-    for folder in [*generations.place.glob(".building-*"), *generations.place.glob(".before-*")]:
+    """Delete what was being built, or deleted, when that was cut off; what is now is locked."""
+    place = generations.place
+    unnamed = (one for one in place.glob("?" * 32) if not (one / MANIFEST).exists())
+    for folder in [*place.glob(".building-*"), *place.glob(".before-*"), *unnamed]:
         with generations.locked(folder.name[-32:], wait=False) as free:
             if free:
                 shutil.rmtree(folder, ignore_errors=True)

@@ -219,8 +219,16 @@ class Generations:
         return [one for one in manifests if one.identity in old or one.erasures < erasures]
 
     def remove(self, identity: str) -> None:
-        """Delete the folder of a generation. Who has it open keeps what it has open."""
-        shutil.rmtree(self.folder_of(identity), ignore_errors=True)
+        """Delete the folder of a generation. Who has it open keeps what it has open.
+
+        It goes by another name: a folder with its final name is whole, also if this is cut off.
+        """
+        folder = self.folder_of(identity)
+        before = folder.with_name(f".before-{folder.name}")
+        shutil.rmtree(before, ignore_errors=True)
+        with suppress(OSError):  # another process did it
+            folder.rename(before)
+        shutil.rmtree(before, ignore_errors=True)
 
     def tidy(self) -> None:
         """Delete old generations."""
