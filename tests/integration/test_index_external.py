@@ -1,6 +1,8 @@
 """Retrievers of LangChain and of LlamaIndex as knowledge sources."""
 
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -8,14 +10,23 @@ from typing import Any
 
 import pytest
 
-from interlock.bundles.model import RetrievalSpec
+from interlock.bundles.model import KnowledgeSource, RetrievalSpec
 from interlock.retriever.documents import Passage
-from interlock.retriever.external import External, Found, WithExternal, langchain, llama_index
+from interlock.retriever.external import (
+    External,
+    Found,
+    WithExternal,
+    langchain,
+    llama_index,
+    narrowed,
+)
+from interlock.retriever.parts import external_of
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.service import embedded_searcher
+from interlock.retriever.settings import RetrieverSettings
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.canonical import digest_bytes
-from interlock_contracts.retrieval import RetrievalOutcome
+from interlock_contracts.retrieval import RetrievalOutcome, Trust
 
 ROWS: tuple[tuple[str, str, str | None, list[str], float], ...] = (
     ("w1", "The warranty of a spade is two years.", "acme", [], 0.9),
@@ -147,3 +158,88 @@ async def test_what_fails_elsewhere_is_tried_again_later(tmp_path: Path) -> None
     with pytest.raises(RetryLater, match="'outside' failed: ValueError") as caught:
         await search(tmp_path, External("broken", fails))
     assert "secret" not in str(caught.value)
+
+
+async def test_a_source_is_read_and_trusted_as_the_bundle_says(tmp_path: Path) -> None:
+    """And as its own `scopes` and `trust` say: whichever is less."""
+    asked: list[tuple[str, tuple[str, ...]]] = []
+    mine = replace(plain(asked), scopes=("partner",), trust=Trust.TRUSTED)
+    for trust, own, least in (
+        (Trust.TRUSTED, Trust.TRUSTED, "trusted"),
+        (Trust.UNTRUSTED, Trust.TRUSTED, "untrusted"),
+        (Trust.TRUSTED, Trust.UNTRUSTED, "untrusted"),
+    ):
+        sources = {"outside": KnowledgeSource(scopes=("staff",), trust=trust)}
+        known = {"outside": replace(mine, trust=own), "elsewhere": mine}
+        (source,) = narrowed(known, sources).values()
+        for held in ((), ("staff",), ("partner",)):
+            assert texts(await search(tmp_path, source, scopes=held)) == ["acme/help/card"]
+        found = await search(tmp_path, source, scopes=("partner", "staff"))
+        outside = [chunk for chunk in found.chunks if chunk.source == "outside"]
+        assert {chunk.trust.value for chunk in outside} == {least}
+        assert all({"partner", "staff"} <= set(chunk.scopes) for chunk in outside)
+    assert {scopes for _, scopes in asked} == {("partner", "staff")}
+
+
+async def test_a_weight_takes_a_source_down_and_is_part_of_the_identity(tmp_path: Path) -> None:
+    full = await search(tmp_path, plain([]))
+    less = await search(tmp_path, replace(plain([]), weight=0.25))
+    scores = [
+        {chunk.source: chunk.score for chunk in one.chunks}["outside"] for one in (full, less)
+    ]
+    assert scores == [1.0, 0.25] and full.index != less.index
+
+
+HOW_TO = Path(__file__).parents[2] / "docs/how-to/search-other-retrievers.md"
+
+
+@pytest.mark.parametrize("libraries", [MADE[1:]] if MADE[1:] else [])
+async def test_what_the_how_to_says_works(
+    libraries: list[Made], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Python as it stands, over real stores of both libraries, through the settings."""
+    (code,) = re.findall(r"```python\n(.*?)```", HOW_TO.read_text(), re.DOTALL)
+    (tmp_path / "our_sources.py").write_text(code)
+    (tmp_path / "our_stores.py").write_text(STORES)
+    monkeypatch.syspath_prepend(tmp_path)
+    known = external_of(RetrieverSettings(external_sources="our_sources:sources"))
+    bundle = {"partner_docs": KnowledgeSource(), "wiki": KnowledgeSource(scopes=("staff",))}
+    inner = await embedded_searcher([], tmp_path / "index")
+    made = WithExternal(inner, narrowed(known, bundle))
+    for scopes, wanted in (
+        ((), ["Partners of acme."]),
+        (("staff",), ["Partners of acme.", "The wiki of acme."]),
+    ):
+        found = await made.search(
+            SearchRequest(
+                query="partners", tenant="acme", scopes=scopes, sources=tuple(sorted(bundle)),
+                spec=RetrievalSpec(),
+            )
+        )  # fmt: skip
+        assert [chunk.text for chunk in found.chunks] == wanted
+        # The filters were theirs: nothing had to be taken out afterwards.
+        assert found.dropped == ()
+
+
+STORES = """
+from langchain_core.documents import Document
+from langchain_core.embeddings import DeterministicFakeEmbedding
+from langchain_core.vectorstores import InMemoryVectorStore
+from llama_index.core import MockEmbedding, VectorStoreIndex
+from llama_index.core.schema import TextNode
+
+store = InMemoryVectorStore(DeterministicFakeEmbedding(size=8))
+store.add_documents(
+    [
+        Document(id=f"p-{name}", page_content=f"Partners of {name}.", metadata={"tenant": name})
+        for name in ("acme", "globex")
+    ]
+)
+index = VectorStoreIndex(
+    [
+        TextNode(id_=f"w-{name}", text=f"The wiki of {name}.", metadata={"tenant": name})
+        for name in ("acme", "globex")
+    ],
+    embed_model=MockEmbedding(embed_dim=8),
+)
+"""

@@ -44,7 +44,7 @@ async def test_a_bundle_with_a_privacy_section_has_an_index_of_its_own(world: Wo
                 world.root,
                 world.events,
                 Generations(folder, parts.embedder, Corpus(folder)),
-                lambda searcher, privacy: parts.private(privacy).around(searcher),
+                lambda searcher, bundle: parts.of(bundle).around(searcher),
             )
             await made.start()
             return made

@@ -60,7 +60,7 @@ def bundle_in(root: Path, privacy: PrivacySpec | None) -> Bundle:
 
 async def searched(server: TextsApi, root: Path, privacy: PrivacySpec | None) -> SearchResult:
     bundle = bundle_in(root, privacy)
-    used = parts(server).private(bundle.privacy)
+    used = parts(server).of(bundle)
     made = await build_index(bundle, root, root / "index", embedder=used.embedder)
     return await used.around(made).search(request(f"who pays a refund to {VALUES[0]}"))
 
@@ -128,12 +128,12 @@ async def test_a_text_is_redacted_the_same_way_every_time(server: TextsApi) -> N
     assert hide("") == "" and hide("where is my parcel") == "where is my parcel"
 
 
-def test_what_runs_here_is_left_alone(server: TextsApi) -> None:
+def test_what_runs_here_is_left_alone(server: TextsApi, tmp_path: Path) -> None:
     here = load_wordllama()
     assert private_embedder(here, PRIVACY) is here
     by_api = parts(server)
-    assert by_api.private(None).embedder is by_api.embedder
-    private = by_api.private(PRIVACY)
+    assert by_api.of(bundle_in(tmp_path, None)).embedder is by_api.embedder
+    private = by_api.of(bundle_in(tmp_path, PRIVACY))
     assert isinstance(private.embedder, PrivateEmbedder) and private.embedder.waits
     assert isinstance(private.reranker, PrivateReranker)
 

@@ -14,7 +14,10 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"interlock: {error}")
     except RetryLater as error:
-        sys.exit(f"interlock: {error}; try again later")
+        # What a source's own code said is for the person who asked, on one line.
+        cause = error.__cause__
+        said = " ".join(f" ({type(cause).__name__}: {cause})".split()) if cause else ""
+        sys.exit(f"interlock: {error}{said and f' {said}'}; try again later")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

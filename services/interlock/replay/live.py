@@ -58,7 +58,7 @@ async def _retriever(settings: Settings, index: Path) -> Decide:
     from interlock.retriever.settings import RetrieverSettings
 
     bundle, root = bundles_of(settings).active(), bundle_folder(settings.bundle)
-    parts = parts_of(load_settings(RetrieverSettings)).private(bundle.privacy)
+    parts = parts_of(load_settings(RetrieverSettings)).of(bundle)
     made = await build_index(bundle, root, index, embedder=parts.embedder, server=parts.server)
     search = parts.around(made)
     return lambda given: retriever.decide(given, search)

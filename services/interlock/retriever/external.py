@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from interlock.bundles.model import KnowledgeSource
 from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import FINE, keep, ordered, rounded
 from interlock.retriever.search import Search, SearchRequest, SearchResult, chunk_of
@@ -45,7 +46,8 @@ class External:
     """A knowledge source that is searched elsewhere.
 
     `name` identifies the retriever and its version, for the record. A reader needs all of
-    `scopes`, and of those a result's labels name.
+    `scopes`, and of those a result's labels name. Its best result counts `weight`, where the best
+    that both legs of the index agree on counts 1.
     """
 
     name: str
@@ -53,6 +55,25 @@ class External:
     scopes: tuple[str, ...] = ()
     trust: Trust = Trust.UNTRUSTED
     labels: Labels = dict
+    weight: float = 1.0
+
+
+def narrowed(
+    external: Mapping[str, External], sources: Mapping[str, KnowledgeSource]
+) -> dict[str, External]:
+    """Those that a bundle has: read by no more people, and trusted no more, than it says."""
+    return {
+        name: replace(
+            one,
+            scopes=tuple(sorted({*one.scopes, *sources[name].scopes})),
+            trust=min(one.trust, sources[name].trust, key=_TRUSTED.index),
+        )
+        for name, one in external.items()
+        if name in sources
+    }
+
+
+_TRUSTED = (Trust.UNTRUSTED, Trust.TRUSTED)
 
 
 class LangChainRetriever(Protocol):
@@ -129,6 +150,7 @@ class _Answer:
     ranking: Ranking
     passages: Mapping[str, Passage]
     dropped: tuple[Dropped, ...]
+    weight: float = 1.0
 
 
 async def _ask(name: str, source: External, request: SearchRequest) -> _Answer:
@@ -156,7 +178,8 @@ async def _ask(name: str, source: External, request: SearchRequest) -> _Answer:
         score = float(one.score or 0.0) if known else 1 / (rank + 1)
         if passage.chunk_id not in passages:
             passages[passage.chunk_id], scores[passage.chunk_id] = passage, score
-    return _Answer(ordered(f"external-{name}", scores.items()), passages, tuple(dropped))
+    found_there = ordered(f"external-{name}", scores.items())
+    return _Answer(found_there, passages, tuple(dropped), source.weight)
 
 
 def _passage(name: str, source: External, one: Found) -> Passage | None:
@@ -208,7 +231,8 @@ def _merged(
     for answer in others:
         top = max((hit.score for hit in answer.ranking.hits), default=0.0)
         for hit in answer.ranking.hits:
-            scored[hit.chunk_id] = rounded(max(hit.score, 0.0) / top, FINE) if top > 0 else 0.0
+            share = max(hit.score, 0.0) / top if top > 0 else 0.0
+            scored[hit.chunk_id] = rounded(share * answer.weight, FINE)
     together = ordered(SOURCES, scored.items())
     passages = {name: one for answer in others for name, one in answer.passages.items()}
     own = {chunk.chunk_id: chunk for chunk in inner.chunks}
@@ -221,7 +245,7 @@ def _merged(
     elif passages:
         outcome = RetrievalOutcome.RANKED_OUT
     return SearchResult(
-        index=digest({"index": inner.index, "external": {n: s.name for n, s in asked.items()}}),
+        index=digest({"index": inner.index, "external": {n: _name(s) for n, s in asked.items()}}),
         outcome=outcome,
         rankings=(*inner.rankings, *(answer.ranking for answer in others), together),
         dropped=(*inner.dropped, *(one for answer in others for one in answer.dropped), *dropped),
@@ -235,3 +259,8 @@ def _merged(
         outside=inner.outside,
         timings=inner.timings,
     )
+
+
+def _name(source: External) -> str | list[object]:
+    """What the record's identity has of a source: whatever changes the order."""
+    return source.name if source.weight == 1 else [source.name, source.weight]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import structlog
 
-from interlock.bundles.model import Bundle, PrivacySpec
+from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.follow import catch_up, same_log
@@ -30,11 +30,11 @@ LOOK_S = 0.25
 log = structlog.get_logger(__name__)
 
 
-Around = Callable[[Searcher, PrivacySpec | None], Search]
-"""The search over an index with what is beside it, for a bundle with this privacy section."""
+Around = Callable[[Searcher, Bundle], Search]
+"""The search over an index with what is beside it, for a bundle."""
 
 
-def _itself(searcher: Searcher, _: PrivacySpec | None) -> Search:
+def _itself(searcher: Searcher, _: Bundle) -> Search:
     return searcher
 
 
@@ -154,7 +154,7 @@ class LiveSearch:
         before = kept.searcher
         if before is not None and before.identity == searcher.identity:
             return
-        kept.searcher, kept.search = searcher, self._around(searcher, kept.bundle.privacy)
+        kept.searcher, kept.search = searcher, self._around(searcher, kept.bundle)
         log.info("index_switched", index=searcher.identity)
         if not pinned:
             self._generations.note(served=searcher.identity)

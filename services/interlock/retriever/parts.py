@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from interlock.bundles.model import PrivacySpec
+from interlock.bundles.model import Bundle
 from interlock.retriever.engine import Server
-from interlock.retriever.external import External, WithExternal
+from interlock.retriever.external import External, WithExternal, narrowed
 from interlock.retriever.fast import fast_embedder, fast_reranker, fast_sparse
 from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker
 from interlock.retriever.private import private_embedder, private_reranker
@@ -37,13 +37,18 @@ class Parts:
     rewriter: Rewriter | None = None
     external: Mapping[str, External] = field(default_factory=dict)
 
-    def private(self, spec: PrivacySpec | None) -> "Parts":
-        """The same for a bundle with this privacy section: nothing personal is sent outside."""
+    def of(self, bundle: Bundle) -> "Parts":
+        """The same for a bundle: as it says of its sources, and of what is sent outside."""
         return replace(
             self,
-            embedder=private_embedder(self.embedder, spec),
-            reranker=private_reranker(self.reranker, spec),
+            embedder=private_embedder(self.embedder, bundle.privacy),
+            reranker=private_reranker(self.reranker, bundle.privacy),
+            external=narrowed(self.external, bundle.sources),
         )
+
+    def unknown_to(self, bundle: Bundle) -> list[str]:
+        """The external sources that the bundle does not have: nobody can ask them."""
+        return sorted(set(self.external) - set(bundle.sources))
 
     def around(self, searcher: Searcher) -> Search:
         """The search over an index, with everything that is beside it."""

@@ -3,6 +3,9 @@
 import asyncio
 from collections.abc import Sequence
 
+import structlog
+
+from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch
@@ -13,6 +16,8 @@ from interlock.runtime.service import Connection, Handle
 from interlock.runtime.settings import load_settings
 from interlock.runtime.stage import Draft, Input
 from interlock.runtime.wiring import bundle_folder, live_bundles, stage_handler
+
+log = structlog.get_logger(__name__)
 
 
 async def wire(connection: Connection) -> Handle:
@@ -26,14 +31,19 @@ async def wire(connection: Connection) -> Handle:
         bundle_folder(settings.bundle),
         connection.log,
         Generations(storage, parts.embedder, Corpus(storage), parts.server, retrieval.indexes_kept),
-        lambda searcher, privacy: parts.private(privacy).around(searcher),
+        lambda searcher, bundle: parts.of(bundle).around(searcher),
     )
     await live.start()
 
     async def search(given: Input, _: None) -> Sequence[Draft]:
         return await decide(given, await live.of(given.bundle))
 
-    bundles = await live_bundles(connection, "retriever", live.open)
+    async def opened(bundle: Bundle) -> None:
+        await live.open(bundle)
+        if unknown := parts.unknown_to(bundle):
+            log.warning("external_sources_unknown", bundle=bundle.digest, sources=unknown)
+
+    bundles = await live_bundles(connection, "retriever", opened)
     task = asyncio.create_task(live.keep_up(), name="index")
 
     async def stop() -> None:

@@ -110,8 +110,10 @@ async def _retrieve(
         spec=active.retrieval,
         at=microseconds(at),
     )
-    made = parts_of(load_settings(RetrieverSettings)).private(active.privacy)
-    async with aclosing(made) as parts:
+    made = parts_of(load_settings(RetrieverSettings))
+    if missing := made.unknown_to(active):
+        err.print(f"the bundle has no source {', '.join(missing)}: not searched", style="yellow")
+    async with aclosing(made.of(active)) as parts:
         searcher = parts.around(
             await build_index(active, root, storage, embedder=parts.embedder, server=parts.server)
         )
