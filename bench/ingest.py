@@ -17,13 +17,13 @@ from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch
+from interlock.retriever.pooled import load_pooled
 from interlock.retriever.search import SearchRequest
 from interlock.runtime.broker.connect import connect
 from interlock.runtime.broker.permissions import PROVISIONER, ingest_user
 from interlock.runtime.broker.provision import provision
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.broker.topology import Topology
-from interlock.runtime.embedding import load_wordllama
 from interlock.runtime.log import JetStreamLog
 from interlock.sdk.documents import Documents
 
@@ -42,7 +42,7 @@ def text_of(number: int) -> str:
 
 async def ingest_table(console: Console) -> None:
     """One row per step, each with its time, this process's CPU and its peak memory so far."""
-    load_wordllama()
+    load_pooled()
     table = Table("step", title=f"Ingest: {DOCUMENTS:,} documents", title_justify="left", box=None)
     for column in ("seconds", "CPU s", "peak MB"):
         table.add_column(column, justify="right")
@@ -66,7 +66,7 @@ async def _steps(folder: Path, stack: AsyncExitStack, table: Table) -> None:
 
     def live(where: str) -> LiveSearch:
         storage = folder / where
-        generations = Generations(storage, load_wordllama(), Corpus(storage))
+        generations = Generations(storage, load_pooled(), Corpus(storage))
         return LiveSearch(folder, JetStreamLog(client, "ev"), generations)
 
     search = live("index")

@@ -19,10 +19,10 @@ from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.entries import entries
 from interlock.retriever.index import DENSE, Entry, Index, Query, half
 from interlock.retriever.keywords import query_weights, terms
+from interlock.retriever.pooled import load_pooled
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import embedded_searcher
 from interlock.retriever.stage import decide
-from interlock.runtime.embedding import load_wordllama
 from interlock.runtime.stage import Input
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
@@ -41,7 +41,7 @@ async def speed_tables(data: Path, console: Console, sizes: Sequence[int]) -> No
         table = Table("engine", title=f"{size:,} passages", title_justify="left", box=None)
         for column in ("build s", "p50 ms", "p99 ms", "recall@10"):
             table.add_column(column, justify="right")
-        made = entries(list(synthetic(data, size)), load_wordllama())
+        made = entries(list(synthetic(data, size)), load_pooled())
         queries = [query_of(text) for text in synthetic_queries(data, QUERIES)]
         exact = exactly(made, queries)
         with tempfile.TemporaryDirectory() as folder:
@@ -65,17 +65,17 @@ async def speed_tables(data: Path, console: Console, sizes: Sequence[int]) -> No
 
 def query_of(text: str) -> Query:
     """A question in every form an engine may want."""
-    return Query(text, half(load_wordllama().embed([text]))[0], query_weights(terms(text)))
+    return Query(text, half(load_pooled().embed([text]))[0], query_weights(terms(text)))
 
 
 def exactly(made: Sequence[Entry], queries: Sequence[Query]) -> list[set[str]]:
     """The ten nearest readable passages of each query: brute force, single precision."""
     readable = [one for one in made if one.passage.tenant == TENANTS[0] and not one.passage.scopes]
-    embed = load_wordllama().embed
-    vectors = embed([one.passage.searchable for one in readable])
+    vectors = np.stack([one.dense for one in readable])
     nearest = []
     for query in queries:
-        best = np.argsort(-(vectors @ embed([query.text])[0]), kind="stable")[:10]
+        assert query.dense is not None
+        best = np.argsort(-(vectors @ query.dense), kind="stable")[:10]
         nearest.append({readable[place].passage.chunk_id for place in best})
     return nearest
 

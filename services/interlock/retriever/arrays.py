@@ -5,13 +5,13 @@ of rows: no other row's vector is touched. NumPy lets go of the interpreter's lo
 works, and none of these calls starts threads of its own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.index import COARSE
+from interlock.retriever.index import COARSE, Entry
 
 MARGIN = 2 / COARSE
 """What is this close below the last of the best may be as good once scores are rounded.
@@ -98,6 +98,31 @@ class Block:
         best = reader.rows[_best(scores, limit)]
         exact = np.vecdot(self.dense[best].astype(float), query.astype(float))
         return list(zip(best.tolist(), exact.tolist(), strict=True))
+
+
+def block_of(rows: Sequence[Entry], dimension: int) -> Block:
+    """The arrays of one tenant's rows, in this order."""
+    dense = np.zeros((len(rows), dimension), np.float32)
+    for row, one in enumerate(rows):
+        dense[row] = one.dense
+    lengths = [len(one.keyword) for one in rows]
+    total = sum(lengths)
+    terms = np.fromiter(_each(one.keyword.keys() for one in rows), np.uint32, total)
+    weights = np.fromiter(_each(one.keyword.values() for one in rows), np.float32, total)
+    owners = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
+    by_term = np.argsort(terms, kind="stable")
+    unique, starts = np.unique(terms[by_term], return_index=True)
+    return Block(
+        dense=dense,
+        terms=unique,
+        starts=np.append(starts, total).astype(np.int64),
+        rows=owners[by_term],
+        weights=weights[by_term],
+    )
+
+
+def _each(parts: Iterable[Iterable[float]]) -> Iterator[float]:
+    return (one for part in parts for one in part)
 
 
 def _best(scores: NDArray[np.float32] | Floats, limit: int) -> NDArray[np.intp]:

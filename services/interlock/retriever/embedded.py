@@ -6,20 +6,16 @@ for postings; the texts stay on disk.
 """
 
 import json
-import mmap
-import os
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.arrays import Block, Reader
+from interlock.retriever.arrays import Block, Reader, block_of
 from interlock.retriever.documents import Passage
 from interlock.retriever.index import (
     DENSE,
@@ -27,10 +23,10 @@ from interlock.retriever.index import (
     Coverage,
     Entry,
     Query,
-    passage,
     payload,
     ranking,
 )
+from interlock.retriever.mapped import Lines, load, save, write
 from interlock_contracts.retrieval import Ranking
 
 ARRAYS = ("dense", "terms", "starts", "rows", "weights")
@@ -40,9 +36,6 @@ PASSAGES, OFFSETS, CONTENTS = "passages.jsonl", "offsets", "index.json"
 
 READERS = 64
 """For so many kinds of readers the rows they may read are kept."""
-
-DECODED = 16_384
-"""So many passages are kept as objects: about 30 MB."""
 
 Partition = tuple[str, tuple[str, ...], int, int, int, int]
 """Source, scopes and validity (from, until) of rows `start` to `stop` of a tenant's block."""
@@ -76,7 +69,7 @@ class EmbeddedIndex:
         """An index that was filled and flushed before."""
         contents = json.loads((folder / CONTENTS).read_text(encoding="utf-8"))
         index = cls(identity, contents["dimension"], folder)
-        arrays = {name: _load(folder / f"{name}.npy") for name in ARRAYS}
+        arrays = {name: load(folder / f"{name}.npy") for name in ARRAYS}
         taken = dict.fromkeys(ARRAYS, 0)
         for tenant in contents["tenants"]:
             parts = {}
@@ -88,7 +81,7 @@ class EmbeddedIndex:
                 (source, tuple(scopes), *rest) for source, scopes, *rest in tenant["partitions"]
             ]
         index._name(contents["chunk_ids"])
-        index._passages = _Lines(folder / PASSAGES, _load(folder / f"{OFFSETS}.npy"))
+        index._passages = Lines(folder / PASSAGES, load(folder / f"{OFFSETS}.npy"))
         return index
 
     def _name(self, chunk_ids: list[str]) -> None:
@@ -119,7 +112,7 @@ class EmbeddedIndex:
         first = 0
         for tenant, own in groupby(ordered, key=lambda one: one.passage.tenant):
             rows = list(own)
-            self._blocks[tenant] = (_block(rows, self._dimension), first)
+            self._blocks[tenant] = (block_of(rows, self._dimension), first)
             self._partitions[tenant] = list(_partitions(rows))
             first += len(rows)
 
@@ -129,12 +122,12 @@ class EmbeddedIndex:
         self._folder.mkdir(parents=True, exist_ok=True)
         blocks = [block for block, _ in self._blocks.values()]
         for name in ARRAYS:
-            empty = getattr(_block([], self._dimension), name)[:0]
+            empty = getattr(block_of([], self._dimension), name)[:0]
             joined = np.concatenate([empty, *(getattr(block, name) for block in blocks)])
-            _save(self._folder / f"{name}.npy", joined)
+            save(self._folder / f"{name}.npy", joined)
         lines = [json.dumps(payload(one), ensure_ascii=False).encode() for one in self._passages]
-        _save(self._folder / f"{OFFSETS}.npy", np.cumsum([0, *(len(line) + 1 for line in lines)]))
-        _write(self._folder / PASSAGES, b"".join(line + b"\n" for line in lines))
+        save(self._folder / f"{OFFSETS}.npy", np.cumsum([0, *(len(line) + 1 for line in lines)]))
+        write(self._folder / PASSAGES, b"".join(line + b"\n" for line in lines))
         contents = {
             "identity": self.identity,
             "dimension": self._dimension,
@@ -148,7 +141,7 @@ class EmbeddedIndex:
                 for tenant, (block, _) in self._blocks.items()
             ],
         }
-        _write(self._folder / CONTENTS, json.dumps(contents, ensure_ascii=False).encode())
+        write(self._folder / CONTENTS, json.dumps(contents, ensure_ascii=False).encode())
 
     async def search(
         self,
@@ -252,26 +245,6 @@ class EmbeddedIndex:
         )
 
 
-class _Lines(Sequence[Passage]):
-    """Passages in a file of JSON lines, decoded when they are wanted."""
-
-    def __init__(self, path: Path, offsets: np.ndarray[Any, np.dtype[np.int64]]) -> None:
-        self._offsets = offsets
-        with path.open("rb") as file:
-            # An empty file cannot be mapped.
-            self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if len(self) else b""
-        self._decoded = lru_cache(DECODED)(self._decode)
-
-    def __len__(self) -> int:
-        return len(self._offsets) - 1
-
-    def __getitem__(self, row: Any) -> Any:
-        return self._decoded(row)
-
-    def _decode(self, row: int) -> Passage:
-        return passage(json.loads(self._data[self._offsets[row] : self._offsets[row + 1]]))
-
-
 def _place(entry: Entry) -> tuple[str, str, tuple[str, ...], int, int, str]:
     one = entry.passage
     scopes = tuple(one.scopes)
@@ -284,46 +257,3 @@ def _partitions(rows: Sequence[Entry]) -> Iterator[Partition]:
     for shared, own in groupby(rows, key=lambda one: _place(one)[1:5]):
         start, stop = stop, stop + sum(1 for _ in own)
         yield *shared, start, stop
-
-
-def _block(rows: Sequence[Entry], dimension: int) -> Block:
-    dense = np.zeros((len(rows), dimension), np.float32)
-    for row, one in enumerate(rows):
-        dense[row] = one.dense
-    lengths = [len(one.keyword) for one in rows]
-    total = sum(lengths)
-    terms = np.fromiter(_each(one.keyword.keys() for one in rows), np.uint32, total)
-    weights = np.fromiter(_each(one.keyword.values() for one in rows), np.float32, total)
-    owners = np.repeat(np.arange(len(rows), dtype=np.int32), lengths)
-    by_term = np.argsort(terms, kind="stable")
-    unique, starts = np.unique(terms[by_term], return_index=True)
-    return Block(
-        dense=dense,
-        terms=unique,
-        starts=np.append(starts, total).astype(np.int64),
-        rows=owners[by_term],
-        weights=weights[by_term],
-    )
-
-
-def _each(parts: Iterable[Iterable[float]]) -> Iterator[float]:
-    return (one for part in parts for one in part)
-
-
-def _load(path: Path) -> Any:
-    """An array from a file, mapped; without NumPy's own subclass, which slows every slice."""
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
-
-
-def _save(path: Path, array: Any) -> None:
-    with path.open("wb") as file:
-        np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

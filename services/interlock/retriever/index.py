@@ -20,7 +20,7 @@ from interlock.retriever.fusion import ordered, rounded
 from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Ranking
 
-LAYOUT = 8
+LAYOUT = 9
 """Part of the identity of an index: what is stored, and where."""
 
 KEYWORD, DENSE = "keyword", "dense"

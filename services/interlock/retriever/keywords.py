@@ -11,7 +11,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import snowballstemmer  # type: ignore[import-untyped]  # ships no types
@@ -24,6 +24,7 @@ TOKENIZER = "english-1"
 
 # Words of letters and digits; with what joins them inside an identifier, a number, an address.
 _WORD = re.compile(r"\w+(?:(?:[-./:@#'’&+]|(?<=\d),(?=\d))\w+)*")
+_SIMPLE = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _PART = re.compile(r"[^\W_]+")
 _DIGIT = re.compile(r"\d")
 _POSSESSIVE = re.compile(r"['’]s?\Z")
@@ -72,6 +73,18 @@ def terms(text: str) -> list[str]:
         elif word not in STOPWORDS:
             found.extend(_compound(word))
     return found
+
+
+def words(text: str) -> Iterator[tuple[str, str]]:
+    """The words of a text as written, each with its term; compounds in parts, stopwords with ""."""
+    for word in _SIMPLE.findall(text):
+        small = word.lower()
+        if small in STOPWORDS:
+            yield word, ""
+        elif _DIGIT.search(small):
+            yield word, small
+        else:
+            yield word, _stem(_POSSESSIVE.sub("", small))
 
 
 def _compound(word: str) -> list[str]:

@@ -17,13 +17,14 @@ from interlock.retriever.engine import Server
 from interlock.retriever.external import External, WithExternal, narrowed
 from interlock.retriever.fast import fast_embedder, fast_reranker, fast_sparse
 from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker
+from interlock.retriever.pooled import load_pooled
 from interlock.retriever.private import private_embedder, private_reranker
 from interlock.retriever.rerank import Reranker
 from interlock.retriever.search import Rewriter, Search
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.settings import RetrieverSettings
 from interlock.retriever.sparse import WithSparse
-from interlock.runtime.embedding import TextEmbedder, load_wordllama
+from interlock.runtime.embedding import TextEmbedder
 from interlock.runtime.errors import UserError
 
 
@@ -156,7 +157,7 @@ def embedder_of(settings: RetrieverSettings) -> TextEmbedder:
 def _dense(settings: RetrieverSettings) -> TextEmbedder:
     kind, _, model = settings.embedder.partition(":")
     if kind == "wordllama" and not model:
-        return load_wordllama()
+        return load_pooled()
     if kind == "fastembed" and model:
         return fast_embedder(model, settings.model_folder, settings.embedder_dimensions)
     if kind == "api" and model:

@@ -1,13 +1,13 @@
 """The searcher: rewriting, both legs, fusion, feedback, titles; every step on record."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import FUSED, dense_share, dense_weight, fuse, keep
 from interlock.retriever.index import DENSE, KEYWORD, Index, Query, half
 from interlock.retriever.keywords import counts_kept, terms
+from interlock.retriever.pooled import question_vectors
 from interlock.retriever.private import outside
 from interlock.retriever.rerank import (
     DEPTH,
@@ -34,7 +34,7 @@ from interlock.retriever.search import Rewriter, SearchRequest, SearchResult, ch
 from interlock.retriever.sparse import SPARSE, query_weights
 from interlock.retriever.trail import Trail
 from interlock.retriever.vocabulary import Vocabulary
-from interlock.runtime.embedding import TextEmbedder, Vectors, embedded
+from interlock.runtime.embedding import TextEmbedder, Vectors
 from interlock_contracts.retrieval import Dropped, Hit, Ranking, RetrievalOutcome
 
 FEEDBACK = "feedback"
@@ -43,7 +43,7 @@ FEEDBACK = "feedback"
 ASPECTS = "aspects"
 """What the names of the lists end with that the parts of a long query make together."""
 
-FEEDBACK_VECTOR = 0.15
+FEEDBACK_VECTOR = 0.25
 """What the best passages' vectors have of a short query's second one, where nothing is said."""
 
 
@@ -85,7 +85,7 @@ class Searcher:
         found = await self._reranked(trail, found)
         found = await self._diverse(trail, found)
         kept, dropped = keep(found, request.spec)
-        passages = await self._fetch(trail, kept)
+        passages = await trail.fetch(kept)
         # Only where the index is being filled right now can a passage be found and not fetched.
         gone = [hit for hit in kept if hit.chunk_id not in passages]
         kept = [hit for hit in kept if hit.chunk_id in passages]
@@ -111,6 +111,7 @@ class Searcher:
         weight = request.spec.dense_weight
         trail = Trail(
             request=request,
+            index=self._index,
             words=[],
             frequencies=self._vocabulary.readable(
                 tenant=request.tenant, scopes=request.scopes, sources=request.sources
@@ -126,16 +127,18 @@ class Searcher:
         trail.words = terms(trail.request.query)
         if outside(self._embedder):
             trail.outside.append(self._embedder.name)
-        trail.vector = half(await embedded(self._embedder, [trail.request.query]))[0]
+        trail.vector = (await self._embedded(trail, [trail.request.query]))[0]
         trail.lap("embed")
         return trail
+
+    async def _embedded(self, trail: Trail, texts: Sequence[str]) -> Vectors:
+        return half(await question_vectors(self._embedder, texts, trail.frequencies))
 
     async def _first(self, trail: Trail) -> Ranking:
         """The whole query, and the aspects of a long one."""
         spec = trail.request.spec
         chosen = select(trail.words, trail.frequencies, spec.query_terms)
-        whole = await self._legs(
-            trail,
+        whole = await trail.legs(
             Query(
                 text=trail.request.query,
                 dense=trail.vector,
@@ -171,7 +174,7 @@ class Searcher:
         weights = await query_weights(self._embedder, trail.request.query, spec.query_terms)
         if not weights:
             return ()
-        words, *_ = await self._legs(trail, Query(trail.request.query, None, weights))
+        words, *_ = await trail.legs(Query(trail.request.query, None, weights))
         return (trail.add(words, SPARSE),)
 
     async def _aspects(self, trail: Trail, parts: Sequence[str]) -> list[Ranking]:
@@ -179,10 +182,10 @@ class Searcher:
         depth = trail.request.spec.candidates
         trail.queries += parts
         found: dict[str, list[Ranking]] = {KEYWORD: [], DENSE: []}
-        vectors = half(await embedded(self._embedder, parts))
+        vectors = await self._embedded(trail, parts)
         for number, (part, vector) in enumerate(zip(parts, vectors, strict=True), 1):
             keyword = dimensions(Counter(terms(part)), trail.frequencies)
-            for leg in await self._legs(trail, Query(part, vector, keyword)):
+            for leg in await trail.legs(Query(part, vector, keyword)):
                 found[leg.step].append(trail.add(leg, f"{leg.step}-{number}"))
         together = []
         for name, legs in found.items():
@@ -198,7 +201,7 @@ class Searcher:
         if len(trail.words) > LONG:
             return fused
         best = fused.hits[: spec.feedback_documents]
-        passages = await self._fetch(trail, fused.hits[:DEPTH])
+        passages = await trail.fetch(fused.hits[:DEPTH])
         found = [
             (*counts_kept(passages[hit.chunk_id].searchable), hit.score)
             for hit in best
@@ -212,8 +215,7 @@ class Searcher:
             weight=spec.feedback_weight,
         )
         trail.queries.append(spelled(weights))
-        legs = await self._legs(
-            trail,
+        legs = await trail.legs(
             Query(
                 text=spelled(weights),
                 dense=await self._nearer(trail, best),
@@ -230,7 +232,7 @@ class Searcher:
         """The query's vector, moved towards the best passages'; of a query without one, none."""
         if trail.vector is None or not trail.vector.any():
             return None
-        vectors = await self._vectors(trail, best)
+        vectors = await trail.vectors(best)
         share = trail.request.spec.feedback_vector
         return nearer(
             trail.vector,
@@ -249,7 +251,7 @@ class Searcher:
         weight = trail.request.spec.title_weight
         if not weight or not fused.hits:
             return fused
-        passages = await self._fetch(trail, fused.hits[:DEPTH])
+        passages = await trail.fetch(fused.hits[:DEPTH])
         titles = {name: passage.title for name, passage in passages.items()}
         return trail.add(title_coverage(fused, titles, set(trail.words), trail.frequencies, weight))
 
@@ -259,7 +261,7 @@ class Searcher:
         first = found.hits[: RERANKED_DEPTH if most is None else most]
         if self._reranker is None or not first:
             return found
-        passages = await self._fetch(trail, first)
+        passages = await trail.fetch(first)
         texts = {
             hit.chunk_id: passages[hit.chunk_id].searchable
             for hit in first
@@ -277,40 +279,9 @@ class Searcher:
         weight = request.spec.diversity
         if not weight or not found.hits:
             return found
-        vectors = await self._vectors(trail, found.hits[:DEPTH])
+        vectors = await trail.vectors(found.hits[:DEPTH])
         trail.lap(DIVERSE)
         return trail.add(diverse(found, vectors, weight, request.spec.limit))
-
-    async def _vectors(self, trail: Trail, hits: Sequence[Hit]) -> dict[str, Vectors]:
-        request = trail.request
-        return await self._index.vectors(
-            [hit.chunk_id for hit in hits],
-            tenant=request.tenant,
-            scopes=request.scopes,
-            sources=request.sources,
-        )
-
-    async def _legs(self, trail: Trail, query: Query) -> tuple[Ranking, ...]:
-        request = trail.request
-        return await self._index.search(
-            replace(query, at=request.at),
-            tenant=request.tenant,
-            scopes=request.scopes,
-            sources=request.sources,
-            limit=request.spec.candidates,
-        )
-
-    async def _fetch(self, trail: Trail, hits: Collection[Hit]) -> dict[str, Passage]:
-        """The passages of these hits, and of all that were fetched before."""
-        missing = [hit.chunk_id for hit in hits if hit.chunk_id not in trail.passages]
-        if missing:
-            trail.passages |= await self._index.fetch(
-                missing,
-                tenant=trail.request.tenant,
-                scopes=trail.request.scopes,
-                sources=trail.request.sources,
-            )
-        return trail.passages
 
     async def _outcome(
         self, request: SearchRequest, fused: Ranking, kept: Sequence[Hit]

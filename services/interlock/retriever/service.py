@@ -8,9 +8,10 @@ from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.engine import Server
 from interlock.retriever.generations import Generations, sources_identity
+from interlock.retriever.pooled import load_pooled
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.served import generation, pinned_generation
-from interlock.runtime.embedding import TextEmbedder, load_wordllama
+from interlock.runtime.embedding import TextEmbedder
 
 
 def all_passages(own: Sequence[Passage], corpus: Corpus, bundle: Bundle) -> list[Passage]:
@@ -40,7 +41,7 @@ async def build_index(
     corpus = Corpus(storage)
     erasures = corpus.erasures()
     passages = all_passages(load_passages(bundle, root), corpus, bundle)
-    generations = Generations(storage, embedder or load_wordllama(), corpus, server)
+    generations = Generations(storage, embedder or load_pooled(), corpus, server)
     sources = sources_identity(bundle)
     pinned = await pinned_generation(generations, sources, erasures)
     return pinned or await generation(generations, passages, sources=sources, erasures=erasures)
@@ -50,4 +51,4 @@ async def embedded_searcher(
     passages: Sequence[Passage], storage: Path, *, embedder: TextEmbedder | None = None
 ) -> Searcher:
     """A searcher over these passages; the index is built below `storage` if it is not there."""
-    return Generations(storage, embedder or load_wordllama()).make(passages)
+    return Generations(storage, embedder or load_pooled()).make(passages)

@@ -1,22 +1,27 @@
 """One search under way, and what it leaves for the record."""
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.index import DENSE, KEYWORD
+from interlock.retriever.index import DENSE, KEYWORD, Index, Query
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.sparse import SPARSE, SPARSE_WEIGHT
 from interlock.retriever.vocabulary import Frequencies
 from interlock.runtime.embedding import Vectors
-from interlock_contracts.retrieval import Ranking
+from interlock_contracts.retrieval import Hit, Ranking
 
 
 @dataclass
 class Trail:
-    """One search under way: what was asked and found so far, in the order it happened."""
+    """One search under way: what was asked and found so far, in the order it happened.
+
+    The index is asked through it, and so always for the one who asks.
+    """
 
     request: SearchRequest
+    index: Index
     words: list[str]
     frequencies: Frequencies
     dense_weight: float
@@ -47,3 +52,35 @@ class Trail:
         now = time.perf_counter()
         self.timings[step] = round((now - self._since) * 1e3, 2)
         self._since = now
+
+    async def legs(self, query: Query) -> tuple[Ranking, ...]:
+        """What each leg finds."""
+        request = self.request
+        return await self.index.search(
+            replace(query, at=request.at),
+            tenant=request.tenant,
+            scopes=request.scopes,
+            sources=request.sources,
+            limit=request.spec.candidates,
+        )
+
+    async def fetch(self, hits: Collection[Hit]) -> dict[str, Passage]:
+        """The passages of these hits, and of all that were fetched before."""
+        missing = [hit.chunk_id for hit in hits if hit.chunk_id not in self.passages]
+        if missing:
+            self.passages |= await self.index.fetch(
+                missing,
+                tenant=self.request.tenant,
+                scopes=self.request.scopes,
+                sources=self.request.sources,
+            )
+        return self.passages
+
+    async def vectors(self, hits: Sequence[Hit]) -> dict[str, Vectors]:
+        """The vectors of these hits, as far as they have any."""
+        return await self.index.vectors(
+            [hit.chunk_id for hit in hits],
+            tenant=self.request.tenant,
+            scopes=self.request.scopes,
+            sources=self.request.sources,
+        )

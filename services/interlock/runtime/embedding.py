@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 """One row of unit length per text; a row of zeros for a text without words."""
 
+BATCH = 64
+"""Texts that are cut into tokens at once."""
+
 
 class TextEmbedder(Protocol):
     """Turns texts into vectors, the same ones every time.
@@ -37,22 +40,39 @@ async def embedded(embedder: TextEmbedder, texts: Sequence[str]) -> Vectors:
     return embedder.embed(texts)
 
 
+def unit(rows: Vectors) -> Vectors:
+    """Rows brought to unit length; those of zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit_rows = np.zeros_like(rows)
+    np.divide(rows, lengths, out=unit_rows, where=lengths > 0)
+    return unit_rows
+
+
 class WordLlamaEmbedder:
-    """WordLlama's averaged token vectors (256 dimensions), normalised to unit length."""
+    """WordLlama's averaged token vectors (256 dimensions), normalised to unit length.
+
+    `vectors` are the tokens' own, a row each.
+    """
 
     def __init__(self, model: Any, name: str) -> None:
         self._model = model
         self.name = name
-        self.dimensions = int(model.embedding.shape[1])
+        self.vectors: Vectors = np.asarray(model.embedding, np.float32)
+        self.dimensions = self.vectors.shape[1]
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of `texts`, shape `(len(texts), dimensions)`."""
         # Normalised here: the library divides by zero for a text without tokens.
-        pooled: Vectors = self._model.embed(list(texts), norm=False)
-        lengths = np.linalg.norm(pooled, axis=1, keepdims=True)
-        unit = np.zeros_like(pooled)
-        np.divide(pooled, lengths, out=unit, where=lengths > 0)
-        return unit
+        return unit(self._model.embed(list(texts), norm=False))
+
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text: rows of `vectors`."""
+        found = []
+        for start in range(0, len(texts), BATCH):
+            encoded = self._model.tokenize(list(texts[start : start + BATCH]))
+            # All of a batch are filled up to the longest.
+            found += [one.ids[: sum(one.attention_mask)] for one in encoded]
+        return found
 
 
 @lru_cache(maxsize=1)
