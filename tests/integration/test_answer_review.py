@@ -129,21 +129,45 @@ async def test_a_person_lets_an_answer_out_after_everything_was_restarted(
         assert answer.approval is not None
         assert answer.approval.by == ("rita",)
         assert answer.approval.accepted == (FailureCode.CITATION_MISSING,)
+        again = await cli(system, "ask", SPADE, "--user", "maria", "--request-id", request_id)
+        assert "let out by rita, past citation_missing" in again.out, again.err
         late = await cli(system, "review", "deny", id_, "--by", "otto")
         assert "not waiting any more: approved" in late.err
         replayed = await cli(system, "replay", request_id)
         assert replayed.out.startswith(f"{request_id} identical"), replayed.out
         events = await logged(system, request_id)
-        what_if = await cli(system, "replay", request_id, "--with", f"bundle={settings.bundle}")
-        assert what_if.status == 0, what_if.out
     lines = [json.dumps(one.to_cloudevent()) for one in events]
     where = ("--bundle", str(settings.bundle), "--state", str(settings.state))
     piped = await asyncio.to_thread(call, ["stage", "contract_validator", *where], lines)
     assert [line["data"] for line in piped.lines] == the_gates(events), piped.err
-    told = await asyncio.to_thread(
-        call, ["audit", "lineage", "--request", request_id, "--state", str(settings.state)]
-    )
+    told = await cli(system, "audit", "lineage", "--request", request_id)
     assert "with the word of rita, past citation_missing" in told.out, told.out + told.err
+    why = ("--action", f"ev.answer.acme.{request_id}.0", "--json")
+    led = await cli(system, "audit", "lineage", *why)
+    assert {"reviewed", "answer_review", "proposal"} <= {
+        line["subject"].split(".")[1] for line in led.lines
+    }
+
+
+async def test_what_it_would_have_come_to_under_another_contract(
+    tmp_path: Path, settings: Settings
+) -> None:
+    bundle(tmp_path, 3600)
+    async with System(settings) as system:
+        request_id = await asked(system, SPADE)
+        await cli(system, "review", "approve", f"{request_id}/2-answer", "--by", "rita")
+        await answered(system, request_id)
+        same = await cli(system, "replay", request_id, "--with", f"bundle={settings.bundle}")
+        assert same.status == 0, same.out
+        strict = settings.bundle.with_name("strict.yaml")
+        given = settings.bundle.read_text().replace("review, review_class: help-desk", "refuse")
+        strict.write_text(given)
+        flip = await cli(system, "replay", request_id, "--with", f"bundle={strict}", "--json")
+        assert (flip.status, flip.lines[0]["after"]["result"]) == (1, "refused"), flip.err
+        tested = await cli(system, "policy", "backtest", "--bundle", str(strict), "--json")
+        flips = [line for line in tested.lines if line.get("change") == "flip"]
+        assert [one["direction"] for one in flips] == ["tighter"], tested.out + tested.err
+        assert [one["before"]["decision"] for one in flips] == ["review"]
 
 
 async def test_denied_it_never_goes_out(tmp_path: Path, settings: Settings) -> None:

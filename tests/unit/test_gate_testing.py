@@ -1,10 +1,13 @@
 """The helper for contract tests, on the example feature and on the benchmark's bundles."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from interlock.bundles.classes import Override
+from interlock.bundles.model import Bundle
 from interlock.testing import BundleGate, Earlier
 
 ROOT = Path(__file__).parents[2]
@@ -57,6 +60,29 @@ def test_answers_and_retrieved_texts() -> None:
     about: dict[str, Any] = {"text": "Are returns free?", "intent": "answer_question"}
     SUPPORT.propose(says=quoted, trusted=[page], **about).is_answered()
     SUPPORT.propose(says=made_up, trusted=[page], **about).is_refused("quote_not_in_source")
+
+
+def test_answers_that_a_person_has_to_see() -> None:
+    seen = Override(id="o", effect="review", answers=True, roles=("clerk",), review_class="lawyers")
+    given: dict[str, Any] = json.loads(SUPPORT.bundle.model_dump_json())
+    given["overrides"] = [seen.model_dump(mode="json")]
+    given["limits"]["budget"]["max_repairs"] = 0
+    given["outputs"]["default"] |= {"fallback": "review", "review_class": "help"}
+    gate = BundleGate(Bundle.model_validate_json(json.dumps(given)))
+    page = "Returns are free within thirty days."
+    about: dict[str, Any] = {
+        "text": "Are returns free?",
+        "intent": "answer_question",
+        "trusted": [page],
+    }
+    good = [(page, [("c1", "free within thirty days")])]
+    wrong: list[tuple[str, list[tuple[str, str]]]] = [(page, [])]
+    gate.propose(says=good, **about).is_answered()
+    gate.propose(says=good, role="clerk", **about).is_reviewed("lawyers")
+    gate.propose(says=wrong, **about).is_reviewed("help")
+    gate.propose(says=wrong, role="clerk", **about).is_reviewed("help")
+    with pytest.raises(AssertionError, match="citation_missing"):
+        gate.propose(says=wrong, **about).is_reviewed("lawyers")
 
 
 def test_what_was_read_before_counts() -> None:

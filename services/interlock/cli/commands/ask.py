@@ -125,6 +125,9 @@ def show_answer(answer: Answer) -> None:
     for source in answer.sources:
         line = f"  {source.handle} {source.title} — “{source.quote}”"
         out.print(line, style="dim", markup=False)
+    if answer.approval is not None:
+        past = f", past {', '.join(answer.approval.accepted)}" if answer.approval.accepted else ""
+        out.print(f"  let out by {', '.join(answer.approval.by)}{past}", markup=False)
     for action in answer.actions:
         why = f" ({action.failure.code}: {action.failure.message})" if action.failure else ""
         out.print(f"  {action.tool}: {action.effect}{why}", markup=False)
