@@ -17,6 +17,8 @@ from interlock.retriever.qdrant import QdrantServer
 from interlock.runtime.broker.permissions import ERASER
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.errors import RetryLater
+from interlock.sdk import DocumentErased, Documents
+from interlock_contracts.documents import DocumentEvent
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
@@ -83,7 +85,10 @@ async def test_nothing_of_it_is_left_in_any_file(world: World) -> None:
     assert [one.identity for one in generations.manifests()] == [identity(live)]
 
     world.embedded.clear()
-    await world.put("runbook", "The password is in the vault.")
+    about = world.documents.describe("help", "runbook")
+    with pytest.raises(DocumentErased, match="was erased"):  # an old copy, say
+        await world.documents.put(about, SECRET)
+    await world.documents.put(about, "The password is in the vault.", again=True)
     await live.look()
     assert (await texts(live, "password"))[0] == "The password is in the vault."
     assert not any("Document" in text for text in world.embedded)  # their vectors were kept
@@ -197,3 +202,36 @@ async def test_the_log_is_overwritten_and_nothing_brings_it_back(world: World) -
     await catch_up(beside, world.events)
     Corpus(world.root / "index").mend(beside)
     assert holding(world.root) == []
+
+
+async def test_a_folder_has_it_but_nothing_finds_it(world: World) -> None:
+    file = world.root / "docs/acme/help/runbook.md"
+    file.write_text(f"The password of the return is {SECRET}.")
+    live = await world.search()
+    assert await texts(live, "password")
+    await world.documents.bury("help", "runbook")
+    await live.look()
+    assert await texts(live, "password") == []
+    assert holding(world.root) == ["docs/acme/help/runbook.md"]
+    with Corpus(world.root / "index").opened() as connection:
+        assert connection.execute("SELECT count(*) FROM vectors").fetchone() == (0,)
+
+
+async def test_a_removal_by_somebody_else_at_that_moment_is_no_tombstone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.put("runbook", f"The password is {SECRET}.")
+    head = Documents.head
+    others = iter([True])
+
+    async def late(self: Documents, source: str, name: str) -> DocumentEvent | None:
+        found = await head(self, source, name)
+        if next(others, False):
+            await world.documents.remove(source, name)
+        return found
+
+    monkeypatch.setattr(Documents, "head", late)
+    written = await world.documents.bury("help", "runbook")
+    monkeypatch.undo()
+    now = await world.documents.head("help", "runbook")
+    assert now is not None and now.erased and now.version == written.version == 3

@@ -233,7 +233,14 @@ async def test_what_happened_is_still_told(world: World) -> None:
 
 
 async def test_a_document_of_that_name_may_come_again(world: World, tmp_path: Path) -> None:
-    await world.put("The warranty on the wheelbarrow is ten years, with the code in the vault.")
+    file = tmp_path / "wheelbarrow.md"
+    file.write_text("The warranty on the wheelbarrow is ten years, with the code in the vault.")
+    ingest = ("ingest", str(file), "--tenant", "acme", "--source", "public_help")
+    for more in ((), ("--dry-run",)):
+        refused = await world.command(*ingest, *more)
+        assert (refused.status, "it was erased" in refused.err) == (1, True), refused.err
+    assert (await world.command(*ingest, "--again")).status == 0
+    assert (await world.command(*ingest)).status == 0
     await world.indexed("in the vault")
     assert "in the vault" in (await world.ask()).text
     policy = tmp_path / "policy.yaml"

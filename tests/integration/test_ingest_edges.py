@@ -124,7 +124,7 @@ async def test_a_broker_that_stays_away_is_one_line_and_what_was_done(
 ) -> None:
     put = Documents.put
 
-    async def away(self: Documents, document: Any, text: str) -> Any:
+    async def away(self: Documents, document: Any, text: str, **_: bool) -> Any:
         if document.name == "good":
             return await put(self, document, text)
         raise RetryLater(FailureCode.STAGE_FAILED, "the log did not answer")

@@ -60,7 +60,10 @@ def scrub(corpus: Corpus, keep: Iterable[Passage]) -> None:
     Of the vectors those of the documents that stand, and of `keep`, are kept. Raises `RetryLater`
     while others read.
     """
-    names = {text_name(one.searchable) for one in (*keep, *corpus.passages())}
+    with corpus.opened() as connection:
+        known = {row[0] for row in connection.execute("SELECT document_id FROM documents")}
+    beside = (one for one in keep if one.document_id not in known)
+    names = {text_name(one.searchable) for one in (*beside, *corpus.passages())}
     with corpus.writing() as connection:
         (count,) = connection.execute("SELECT count FROM erasures").fetchone()
         connection.execute("PRAGMA temp_store = MEMORY")

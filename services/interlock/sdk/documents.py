@@ -45,6 +45,10 @@ class DocumentRejected(UserError):
     """The document breaks the contract; it was not sent."""
 
 
+class DocumentErased(DocumentRejected):
+    """The document was erased; it was not sent, lest an old copy of it brings it back."""
+
+
 class DocumentContended(UserError):
     """Others write the same document so often that this write never came through."""
 
@@ -106,14 +110,14 @@ class Documents(TenantClient):
         except ValidationError as error:
             raise DocumentRejected(_reasons(error)) from None
 
-    async def put(self, document: Document, text: str) -> Written:
+    async def put(self, document: Document, text: str, *, again: bool = False) -> Written:
         """Have this be the newest version; nothing is written if it is already.
 
         Returns when it is durable. Of writers at the same time one comes after the other, and
-        the last one's version stands.
+        the last one's version stands. What was erased comes back only if it is put `again`.
 
         Raises:
-            DocumentRejected, DocumentContended, PermissionDenied.
+            DocumentRejected, DocumentErased, DocumentContended, PermissionDenied.
             RetryLater: the broker did not answer; putting the same again is safe.
         """
         _whose(self.tenant, document)
@@ -128,7 +132,7 @@ class Documents(TenantClient):
             return [event.model_copy(update={"version": version}) for event in events]
 
         head = await self.head(document.source, document.name)
-        change = _change(head, document_digest(document, text))
+        change = _change(head, document, text, again)
         if head is not None and change is Change.UNCHANGED:
             return Written(change, head.version)
         return Written(change, await self._write(head, of))
@@ -158,12 +162,15 @@ class Documents(TenantClient):
         version = await self._write(head, lambda number: [removal(document, number, erased=True)])
         return Written(Change.REMOVED, version)
 
-    async def would(self, document: Document, text: str | None) -> Change:
-        """What `put` would do, or without a text `remove`; nothing is written."""
+    async def would(self, document: Document, text: str | None, *, again: bool = False) -> Change:
+        """What `put` would do, or without a text `remove`; nothing is written.
+
+        Raises `DocumentErased` where `put` would.
+        """
         _whose(self.tenant, document)
         head = await self.head(document.source, document.name)
         if text is not None:
-            return _change(head, document_digest(document, text))
+            return _change(head, document, text, again)
         return Change.UNCHANGED if head is None or head.removed else Change.REMOVED
 
     async def head(self, source: str, name: str) -> DocumentEvent | None:
@@ -190,8 +197,9 @@ class Documents(TenantClient):
             if await self._commit(events) is Committed.NEW:
                 return version
             now = await self.head(events[0].source, events[0].name)
-            if now is not None and now.version == version and now.digest == events[0].digest:
-                return version  # ours, and only its acknowledgement was lost
+            ours = (version, events[0].digest, events[0].erased)
+            if now is not None and (now.version, now.digest, now.erased) == ours:
+                return version  # only its acknowledgement was lost
             version = max(version, now.version if now else 0) + 1
             await asyncio.sleep(0.002 * attempt)
         raise DocumentContended(
@@ -224,11 +232,16 @@ async def standing(log: JetStreamLog, tenant: str) -> list[Document]:
     return [event.document for _, event in sorted(newest.items()) if not event.removed]
 
 
-def _change(head: DocumentEvent | None, digest: str) -> Change:
-    """What writing a version with this digest does, where `head` stands."""
+def _change(head: DocumentEvent | None, document: Document, text: str, again: bool) -> Change:
+    """What writing this version does, where `head` stands; raises `DocumentErased`."""
+    if head is not None and head.erased and not again:
+        raise DocumentErased(
+            f"{document.document_id} was erased; if this may stand in its place, put it `again`"
+        )
     if head is None or head.removed:
         return Change.ADDED
-    return Change.UNCHANGED if head.digest == digest else Change.CHANGED
+    same = head.digest == document_digest(document, text)
+    return Change.UNCHANGED if same else Change.CHANGED
 
 
 def _whose(tenant: str, document: Document) -> None:

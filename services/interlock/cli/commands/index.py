@@ -54,9 +54,12 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
                     {**asdict(one), "bytes": generations.size(one.identity)} for one in manifests
                 ],
                 "unknown": unknown,
+                "erasure_pending": corpus.unscrubbed(),
             }
         )
         return
+    if corpus.unscrubbed():
+        out.print("a document was erased, and files here may still hold it: is the retriever up?")
     for name in unknown:
         out.print(f"on the server, of no generation here: {name}", markup=False)
     if unknown:

@@ -73,6 +73,9 @@ def ingest(
     empty: Annotated[
         bool, typer.Option("--empty", help="With --delete: even if there is no document here.")
     ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Also documents that were erased: they come back.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would change.")] = False,
     state: StateOption = None,
     json_: JsonOption = False,
@@ -108,7 +111,7 @@ def ingest(
     if delete and summary.skipped:
         err.print("nothing is removed, for not everything could be read", style="yellow")
         delete = False
-    writing = _Writing(settings, tenant, source, summary, dry_run, json_)
+    writing = _Writing(settings, tenant, source, summary, again, dry_run, json_)
     try:
         run(writing.all(found, delete=delete, empty=empty))
     except (KeyboardInterrupt, _Away):
@@ -132,6 +135,7 @@ class _Writing:
     tenant: str
     source: str
     summary: Summary
+    again: bool
     dry_run: bool
     json_: bool
 
@@ -177,7 +181,7 @@ class _Writing:
         self, documents: "Documents", document: "Document", text: str | None, path: str
     ) -> None:
         """Write one document, or remove it where there is no text; wait for an absent broker."""
-        from interlock.sdk.documents import DocumentContended, DocumentRejected
+        from interlock.sdk.documents import DocumentContended, DocumentErased, DocumentRejected
 
         waiting = AsyncRetrying(
             retry=retry_if_exception_type(RetryLater),
@@ -187,6 +191,10 @@ class _Writing:
         )
         try:
             change: Change = await waiting(self._change, documents, document, text)
+        except DocumentErased:
+            reason = "it was erased; if this may stand in its place, add --again"
+            self.summary.skipped.append((path, reason))
+            return
         except (DocumentRejected, DocumentContended) as error:
             self.summary.skipped.append((path, str(error)))
             return
@@ -198,10 +206,10 @@ class _Writing:
         self, documents: "Documents", document: "Document", text: str | None
     ) -> "Change":
         if self.dry_run:
-            return await documents.would(document, text)
+            return await documents.would(document, text, again=self.again)
         if text is None:
             return (await documents.remove(document.source, document.name)).change
-        return (await documents.put(document, text)).change
+        return (await documents.put(document, text, again=self.again)).change
 
     async def _gone(self, found: list[Found]) -> list["Document"]:
         """The source's documents on the log that were not found. Only operators list."""
