@@ -136,6 +136,13 @@ def test_a_part_of_a_longer_number_is_none() -> None:
     assert found("TFN 123 123 456 782") == []
     assert found("CPF 1.390.533.447-05") == []
     assert found("sono XRCCMNL83S18D969H") == []
+    assert found("DNI nr.54362315K, DNI:54362315K, (54362315K)") == ["54362315K"] * 3
+    assert found("v1.54362315K, A-54362315K, 54362315K.com, x/54362315K") == []
+
+
+def test_a_long_text_of_nothing_else_is_read_in_reasonable_time() -> None:
+    assert len(found("my NHS number is 943 476 5870. " * 3_000)) == 3_000
+    assert found("943 476 5870 " * 7_000) == []
 
 
 def test_a_us_number_without_dashes_counts_beside_its_name() -> None:

@@ -47,7 +47,7 @@ _MAYBE = re.compile(r"[0-9](?:[^0-9]{0,2}[0-9]){5}|[A-Za-z][0-9]{4}[A-Za-z]")
 _LONGEST_FIRST = sorted(_RULES, key=lambda form: (-len(form), form))
 # The look ahead turns most words away by their first letters.
 _CANDIDATE = re.compile(
-    r"(?<![\w./-])(?=[A-Za-z]{0,6}[ -]?[0-9])(?:"
+    r"(?<![\w/-])(?<![0-9][.])(?=[A-Za-z]{0,6}[ -]?[0-9])(?:"
     + "|".join(map(_pattern, _LONGEST_FIRST))
     + r")(?!\w|[./-]\w)"
 )
