@@ -13,6 +13,7 @@ from tests.support.lucene import MEDIA, Product
 
 from interlock.retriever.index import DENSE, KEYWORD
 from interlock.retriever.lucene import ELASTICSEARCH, OPENSEARCH, Flavour, LuceneServer
+from interlock.runtime.errors import RetryLater
 
 FLAVOURS: dict[Product, Flavour] = {"opensearch": OPENSEARCH, "elasticsearch": ELASTICSEARCH}
 CLIENTS: dict[Product, tuple[str, str]] = {
@@ -70,12 +71,12 @@ async def test_the_others_words_are_refused(product: Product, served: tuple[str,
     """Its field when an index is made, and its script when one is searched."""
     client = client_of(product, served[0])
     wrong = FLAVOURS[OTHER[product]]
-    with pytest.raises(Exception, match="refused"):
+    with pytest.raises(RetryLater, match="RequestError"):
         await LuceneServer(client, wrong).index(IDENTITY, DIMENSIONS, ())
     index = await LuceneServer(client, FLAVOURS[product]).index(IDENTITY, DIMENSIONS, ())
     await index.upsert([entry("a")])
     mixed = await LuceneServer(client, wrong).index(IDENTITY, DIMENSIONS, [()])
-    with pytest.raises(Exception, match="refused"):
+    with pytest.raises(RetryLater, match="RequestError"):
         await ask(mixed, "refund")
     await client.close()
 

@@ -1,6 +1,8 @@
 """Generations on every kind of index server: made, gone back to, deleted when they are old."""
 
 import asyncio
+import socket
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from interlock.bundles.model import RetrievalSpec
 from interlock.retriever.documents import Document, Passage, cut
 from interlock.retriever.entries import entries
 from interlock.retriever.generations import Generations
+from interlock.retriever.parts import server_of
 from interlock.retriever.qdrant import QdrantServer
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
@@ -24,8 +27,9 @@ from interlock.retriever.served import (
     generation_again,
     unknown_indexes,
 )
+from interlock.retriever.settings import RetrieverSettings
 from interlock.retriever.weaviate import WeaviateServer
-from interlock.runtime.errors import UserError
+from interlock.runtime.errors import RetryLater, UserError
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Trust
 
@@ -111,6 +115,35 @@ async def test_reindexing_fills_it_again(make: MakeServer, tmp_path: Path) -> No
         assert await texts(made, "staff") == ["A return takes nine days."]
 
 
+async def test_a_server_that_is_away_is_asked_again_later() -> None:
+    """Whatever its client raises; and nothing of what it says goes on the log."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{taken.getsockname()[1]}"
+        for given in AWAY:
+            settings = {name: url.format(where) for name, url in given.items()}
+            server = server_of(RetrieverSettings.model_validate(settings))
+            assert server is not None
+            for asked in (
+                server.index(IDENTITY, DIMENSIONS, ()),
+                server.indexes(),
+                server.drop(server.name_of(IDENTITY)),
+            ):
+                with pytest.raises(RetryLater, match="does not answer") as caught:
+                    await asked
+                assert "secret" not in str(caught.value)
+            await server.close()
+
+
+AWAY = [
+    {"qdrant_url": "http://{}"},
+    {"weaviate_url": "http://{}"},
+    *([{"postgres_index_url": "postgresql://me:secret@{}/x"}] if find_spec("asyncpg") else []),
+    *([{"opensearch_url": "http://me:secret@{}"}] if find_spec("opensearchpy") else []),
+    *([{"elasticsearch_url": "http://{}"}] if find_spec("elasticsearch") else []),
+]
+
+
 @servers
 async def test_what_no_generation_has_is_named_and_can_be_deleted(
     make: MakeServer, tmp_path: Path
@@ -172,7 +205,7 @@ def test_prune_asks_first_and_takes_only_what_is_unknown(
         assert not engines.weaviate.collections
         assert call(("index", "prune", "--yes", *where)).out == "there is nothing to delete\n"
     gone = call(("index", "prune", *where))
-    assert gone.status == 1 and gone.err.count("\n") == 1 and "check its address" in gone.err
+    assert gone.status == 1 and gone.err.count("\n") == 1 and "does not answer" in gone.err
 
 
 def test_there_is_nothing_to_prune_of_an_embedded_index(tmp_path: Path) -> None:

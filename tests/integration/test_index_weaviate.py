@@ -11,10 +11,11 @@ from tests.support.engines import Engines, serving
 from tests.support.indexes import DIMENSIONS, IDENTITY, SOURCES, entry, ids, query, vector
 from tests.support.weaviate import Reader
 
+from interlock.retriever.engine import ServerIndex
 from interlock.retriever.index import DENSE, KEYWORD, Coverage
 from interlock.retriever.parts import server_of
 from interlock.retriever.settings import RetrieverSettings
-from interlock.retriever.weaviate import CANDIDATES, WeaviateIndex, WeaviateServer
+from interlock.retriever.weaviate import CANDIDATES, WeaviateServer
 from interlock.runtime.errors import RetryLater, UserError
 
 KEY = "a-key-nobody-should-see"
@@ -34,7 +35,7 @@ async def connected(url: str, key: str | None = None) -> AsyncIterator[WeaviateS
 
 
 @asynccontextmanager
-async def opened(url: str, key: str | None = None) -> AsyncIterator[WeaviateIndex]:
+async def opened(url: str, key: str | None = None) -> AsyncIterator[ServerIndex]:
     async with connected(url, key) as server:
         yield await server.index(IDENTITY, DIMENSIONS, ())
 

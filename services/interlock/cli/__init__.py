@@ -16,8 +16,8 @@ def main() -> None:
     except RetryLater as error:
         # What a source's own code said is for the person who asked, on one line.
         cause = error.__cause__
-        said = " ".join(f" ({type(cause).__name__}: {cause})".split()) if cause else ""
-        sys.exit(f"interlock: {error}{said and f' {said}'}; try again later")
+        said = f" ({' '.join(str(cause).split())})" if cause else ""
+        sys.exit(f"interlock: {error}{said}; try again later")
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:

@@ -1,7 +1,8 @@
 """What index servers have in common: who asks, made one filter, and checked again.
 
 An adapter has a `Server`, which makes, lists and removes indexes, and a `ServerIndex`, which
-stores, scores, reads and counts; the rest is here. An index on a server stores one record per
+stores, scores, reads and counts; the rest is here, and everything that their clients raise is a
+`RetryLater`. An index on a server stores one record per
 passage: `chunk_id`, `tenant`, `source`, `audience`, from when until when it is valid, the passage
 as JSON (`body`), and two vectors. `audience` is the set of scopes as one word, so that "holds all
 of its scopes" is "its audience is one of these", which every engine can filter by.
@@ -13,7 +14,8 @@ import asyncio
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +33,8 @@ from interlock.retriever.index import (
     payload,
     ranking,
 )
+from interlock.runtime.errors import RetryLater, UserError
+from interlock_contracts.failures import FailureCode
 from interlock_contracts.retrieval import Ranking
 
 BATCH = 100
@@ -108,7 +112,7 @@ class ServerIndex(ABC):
         self._audiences = {audience(scopes) for scopes in audiences}
 
     @abstractmethod
-    async def size(self) -> int:
+    async def _size(self) -> int:
         """How many passages are stored, of all tenants."""
 
     @abstractmethod
@@ -141,12 +145,18 @@ class ServerIndex(ABC):
         )
         return dict(zip(asked, found, strict=True))
 
+    async def size(self) -> int:
+        """How many passages are stored, of all tenants."""
+        async with _answering():
+            return await self._size()
+
     async def upsert(self, entries: Sequence[Entry]) -> None:
         """Store passages, `batch` at a time."""
         newest = list({one.passage.chunk_id: one for one in entries}.values())
         self._audiences.update(audience(one.passage.scopes) for one in newest)
         for start in range(0, len(newest), self.batch):
-            await self._store(newest[start : start + self.batch])
+            async with _answering():
+                await self._store(newest[start : start + self.batch])
 
     async def search(
         self,
@@ -164,7 +174,10 @@ class ServerIndex(ABC):
             asked[KEYWORD] = query.keyword
         if query.dense is not None and query.dense.any():
             asked[DENSE] = query.dense
-        found = await self._legs(asked, access, limit) if asked and access.audiences else {}
+        found: Mapping[str, Scored] = {}
+        if asked and access.audiences:
+            async with _answering():
+                found = await self._legs(asked, access, limit)
         return tuple(ranking(leg, found.get(leg, ()), limit) for leg in (KEYWORD, DENSE))
 
     async def fetch(
@@ -203,10 +216,11 @@ class ServerIndex(ABC):
         """Two counts."""
         mine = self._access(tenant, scopes, sources)
         every = replace(mine, audiences=tuple(sorted(self._audiences)) if mine.sources else ())
-        return Coverage(
-            indexed=await self._count(every) if every.audiences else 0,
-            readable=await self._count(mine) if mine.audiences else 0,
-        )
+        async with _answering():
+            return Coverage(
+                indexed=await self._count(every) if every.audiences else 0,
+                readable=await self._count(mine) if mine.audiences else 0,
+            )
 
     def _access(self, tenant: str, scopes: Collection[str], sources: Collection[str]) -> Access:
         held = frozenset(scopes)
@@ -220,7 +234,8 @@ class ServerIndex(ABC):
     ) -> Mapping[str, tuple[Passage, Sequence[float] | None]]:
         if not chunk_ids or not access.audiences:
             return {}
-        rows = await self._read(list(chunk_ids), access, vectors=vectors)
+        async with _answering():
+            rows = await self._read(list(chunk_ids), access, vectors=vectors)
         stored = ((passage(json.loads(body)), vector) for body, vector in rows)
         return {one.chunk_id: (one, vector) for one, vector in stored if access.allows(one)}
 
@@ -232,22 +247,48 @@ class Server(ABC):
         """What an index is called there: letters and digits that every engine accepts."""
         return f"interlock{LAYOUT}_{identity.removeprefix('sha256:')[:32]}"
 
-    @abstractmethod
     async def index(self, identity: str, dimension: int, audiences: Audiences) -> ServerIndex:
         """The index with this identity, made if it is not there; `audiences` are its passages'."""
+        async with _answering():
+            return await self._index(identity, dimension, audiences)
 
     async def indexes(self) -> set[str]:
         """The names of all indexes of ours there, also those of other layouts."""
-        return {name for name in await self._names() if NAME.fullmatch(name)}
+        async with _answering():
+            return {name for name in await self._names() if NAME.fullmatch(name)}
+
+    async def drop(self, name: str) -> None:
+        """Remove an index; one that is not there is no error."""
+        async with _answering():
+            await self._drop(name)
+
+    @abstractmethod
+    async def _index(self, identity: str, dimension: int, audiences: Audiences) -> ServerIndex:
+        """As `index`."""
 
     @abstractmethod
     async def _names(self) -> Iterable[str]:
         """The names of all indexes there, at least ours."""
 
     @abstractmethod
-    async def drop(self, name: str) -> None:
-        """Remove an index; one that is not there is no error."""
+    async def _drop(self, name: str) -> None:
+        """As `drop`."""
 
     @abstractmethod
     async def close(self) -> None:
         """Let go of the connections."""
+
+
+@asynccontextmanager
+async def _answering() -> AsyncIterator[None]:
+    """Whatever a client raises is a `RetryLater`.
+
+    It does not say what the client does: some say the address with the password in it.
+    """
+    try:
+        yield
+    except (RetryLater, UserError):
+        raise
+    except Exception as error:  # every client has its own
+        said = f"the index server does not answer as it should: {type(error).__name__}"
+        raise RetryLater(FailureCode.STAGE_FAILED, said) from error

@@ -65,7 +65,7 @@ class LuceneServer(Server):
         self._client = client
         self._flavour = flavour
 
-    async def index(self, identity: str, dimension: int, audiences: Audiences) -> "LuceneIndex":
+    async def _index(self, identity: str, dimension: int, audiences: Audiences) -> "LuceneIndex":
         """An index there."""
         name = self.name_of(identity)
         if not await self._client.indices.exists(index=name):
@@ -83,7 +83,7 @@ class LuceneServer(Server):
     async def _names(self) -> Iterable[str]:
         return list(await self._client.indices.get_alias(index="interlock*"))
 
-    async def drop(self, name: str) -> None:
+    async def _drop(self, name: str) -> None:
         """Remove an index."""
         await self._client.indices.delete(index=name, ignore_unavailable=True)
 
@@ -102,8 +102,7 @@ class LuceneIndex(ServerIndex):
         self._client = client
         self._flavour = flavour
 
-    async def size(self) -> int:
-        """How many passages are stored, of all tenants."""
+    async def _size(self) -> int:
         return int((await self._client.count(index=self.name))["count"])
 
     async def _store(self, batch: Sequence[Entry]) -> None:

@@ -34,7 +34,7 @@ class MilvusServer(Server):
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def index(self, identity: str, dimension: int, audiences: Audiences) -> "MilvusIndex":
+    async def _index(self, identity: str, dimension: int, audiences: Audiences) -> "MilvusIndex":
         """A collection."""
         name = self.name_of(identity)
         await asyncio.to_thread(self._make, name, dimension)
@@ -65,7 +65,7 @@ class MilvusServer(Server):
         names: list[str] = await asyncio.to_thread(self._client.list_collections)
         return names
 
-    async def drop(self, name: str) -> None:
+    async def _drop(self, name: str) -> None:
         """Remove a collection."""
         if await asyncio.to_thread(self._client.has_collection, name):
             await asyncio.to_thread(self._client.drop_collection, name)
@@ -82,8 +82,7 @@ class MilvusIndex(ServerIndex):
         super().__init__(name, identity, audiences)
         self._client = client
 
-    async def size(self) -> int:
-        """How many passages are stored, of all tenants."""
+    async def _size(self) -> int:
         return await self._counted("")
 
     async def _store(self, batch: Sequence[Entry]) -> None:

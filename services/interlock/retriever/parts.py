@@ -3,6 +3,7 @@
 Every library is imported where it is wanted; what is missing or misspelt is a `UserError`.
 """
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -95,7 +96,11 @@ def _qdrant(settings: RetrieverSettings) -> Server:
     from interlock.retriever.qdrant import QdrantServer
 
     key = _secret(settings.qdrant_api_key)
-    return QdrantServer(library.AsyncQdrantClient(url=settings.qdrant_url, api_key=key))
+    # The check asks the server at once, and blocks.
+    client = library.AsyncQdrantClient(
+        url=settings.qdrant_url, api_key=key, check_compatibility=False
+    )
+    return QdrantServer(client)
 
 
 def _postgres(settings: RetrieverSettings) -> Server:
@@ -117,6 +122,8 @@ def _opensearch(settings: RetrieverSettings) -> Server:
     library = _library("opensearchpy", "opensearch")
     from interlock.retriever.lucene import OPENSEARCH, LuceneServer
 
+    # It logs every failed call with its traceback, which the error that it raises has, too.
+    logging.getLogger("opensearch").setLevel(logging.ERROR)
     return LuceneServer(library.AsyncOpenSearch(_secret(settings.opensearch_url)), OPENSEARCH)
 
 

@@ -104,7 +104,7 @@ class PgServer(Server):
                 self._pool = await library.create_pool(self._url, min_size=1, max_size=CONNECTIONS)
         return self._pool
 
-    async def index(self, identity: str, dimension: int, audiences: Audiences) -> "PgVectorIndex":
+    async def _index(self, identity: str, dimension: int, audiences: Audiences) -> "PgVectorIndex":
         """Two tables."""
         name, pool = self.name_of(identity), await self.pool()
         async with pool.acquire() as connection, connection.transaction():
@@ -117,7 +117,7 @@ class PgServer(Server):
         tables = "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()"
         return [row["tablename"] for row in await (await self.pool()).fetch(tables)]
 
-    async def drop(self, name: str) -> None:
+    async def _drop(self, name: str) -> None:
         """Remove both tables."""
         await (await self.pool()).execute(f'DROP TABLE IF EXISTS "{name}", "{name}{POSTINGS}"')
 
@@ -137,8 +137,7 @@ class PgVectorIndex(ServerIndex):
         super().__init__(name, identity, audiences)
         self._pool = pool
 
-    async def size(self) -> int:
-        """How many passages are stored, of all tenants."""
+    async def _size(self) -> int:
         return int(await self._pool.fetchval(self._sql("SELECT count(*) FROM {name}")))
 
     async def _store(self, batch: Sequence[Entry]) -> None:

@@ -32,7 +32,7 @@ class PineconeServer(Server):
     def __init__(self, client: Any) -> None:
         self._client = client
 
-    async def index(self, identity: str, dimension: int, audiences: Audiences) -> "PineconeIndex":
+    async def _index(self, identity: str, dimension: int, audiences: Audiences) -> "PineconeIndex":
         """There is nothing to make: a namespace is there once something is in it."""
         return PineconeIndex(self._client, self.name_of(identity), identity, dimension, audiences)
 
@@ -40,7 +40,7 @@ class PineconeServer(Server):
         found = (_NAMESPACE.fullmatch(name) for name in await _spaces(self._client))
         return {one["index"] for one in found if one}
 
-    async def drop(self, name: str) -> None:
+    async def _drop(self, name: str) -> None:
         """Remove an index: the namespaces of all tenants."""
         for space in await _spaces(self._client):
             if space.startswith(f"{name}-"):
@@ -67,8 +67,7 @@ class PineconeIndex(ServerIndex):
         self._client = client
         self._dimension = dimension
 
-    async def size(self) -> int:
-        """How many passages are stored, of all tenants."""
+    async def _size(self) -> int:
         spaces = await _spaces(self._client)
         return sum(count for name, count in spaces.items() if name.startswith(f"{self.name}-"))
 

@@ -29,7 +29,7 @@ class QdrantServer(Server):
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
 
-    async def index(self, identity: str, dimension: int, audiences: Audiences) -> "QdrantIndex":
+    async def _index(self, identity: str, dimension: int, audiences: Audiences) -> "QdrantIndex":
         """The collection; with every field that is filtered by indexed, as strict mode wants."""
         name, client = self.name_of(identity), self._client
         if not await client.collection_exists(name):
@@ -49,7 +49,7 @@ class QdrantServer(Server):
     async def _names(self) -> Iterable[str]:
         return [one.name for one in (await self._client.get_collections()).collections]
 
-    async def drop(self, name: str) -> None:
+    async def _drop(self, name: str) -> None:
         """Remove a collection."""
         await self._client.delete_collection(name)
 
@@ -67,8 +67,7 @@ class QdrantIndex(ServerIndex):
         super().__init__(name, identity, audiences)
         self._client = client
 
-    async def size(self) -> int:
-        """How many passages are stored, of all tenants."""
+    async def _size(self) -> int:
         return (await self._client.count(self.name, exact=True)).count
 
     async def _store(self, batch: Sequence[Entry]) -> None:

@@ -47,7 +47,7 @@ class WeaviateServer(Server):
         """Names of collections begin with a capital."""
         return super().name_of(identity).capitalize()
 
-    async def index(
+    async def _index(
         self,
         identity: str,
         dimension: int,  # noqa: ARG002  # a collection takes it from its first vector
@@ -66,7 +66,7 @@ class WeaviateServer(Server):
         schema = (await self.call("GET", "schema")).json()
         return [one["class"] for one in schema["classes"]]
 
-    async def drop(self, name: str) -> None:
+    async def _drop(self, name: str) -> None:
         """Remove a collection."""
         await self.call("DELETE", f"schema/{name}")
 
@@ -115,8 +115,7 @@ class WeaviateIndex(ServerIndex):
         super().__init__(name, identity, audiences)
         self._server = server
 
-    async def size(self) -> int:
-        """How many passages are stored, of all tenants."""
+    async def _size(self) -> int:
         return await self._counted("")
 
     async def _store(self, batch: Sequence[Entry]) -> None:

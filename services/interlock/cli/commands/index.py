@@ -85,8 +85,7 @@ async def _status(settings: "Settings") -> "tuple[Generations, list[str]]":
     async with _opened(settings) as generations:
         if generations.server is None:
             return generations, []
-        async with _asked():
-            return generations, await unknown_indexes(generations, generations.server)
+        return generations, await unknown_indexes(generations, generations.server)
 
 
 def _row(one: "Manifest", size: int) -> tuple[str, ...]:
@@ -142,10 +141,9 @@ async def _reindex(settings: "Settings") -> "Manifest":
                 passages = all_passages(own, corpus, active)
                 err.print(f"indexing {len(passages):,} passages", style="dim")
                 sources = sources_identity(active)
-                async with _asked():
-                    searcher = await generation(
-                        generations, passages, sources=sources, anew=True, erasures=erasures
-                    )
+                searcher = await generation(
+                    generations, passages, sources=sources, anew=True, erasures=erasures
+                )
                 Corpus(storage).mend(corpus)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
@@ -172,7 +170,7 @@ def rollback(
 async def _rollback(settings: "Settings", to: str | None) -> tuple[str, str | None]:
     from interlock.retriever.served import generation_again
 
-    async with _opened(settings) as generations, _asked():
+    async with _opened(settings) as generations:
         chosen, before = _chosen(generations, to)
         await generation_again(generations, chosen)
         generations.note(pinned=chosen)
@@ -236,7 +234,7 @@ def prune(
 async def _prune(settings: "Settings", names: list[str]) -> list[str]:
     from interlock.retriever.served import delete_unknown
 
-    async with _opened(settings) as generations, _asked():
+    async with _opened(settings) as generations:
         assert generations.server is not None, "it was there a moment ago"
         return await delete_unknown(generations, generations.server, names)
 
@@ -257,18 +255,3 @@ async def _opened(settings: "Settings") -> "AsyncIterator[Generations]":
         if outside(embedder):
             embedder = private_embedder(embedder, bundles_of(settings).active().privacy)
         yield Generations(settings.state / "index", embedder, server=parts.server)
-
-
-@asynccontextmanager
-async def _asked() -> AsyncIterator[None]:
-    """While an index is asked for something; a server that does not answer is one clear line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # every client has its own
-        # Not what it says: some say the address with the password in it.
-        raise UserError(
-            f"the index server does not answer as it should: {type(error).__name__}; "
-            "check its address and key"
-        ) from None
