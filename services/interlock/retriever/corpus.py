@@ -27,7 +27,7 @@ from interlock.retriever.documents import (
     passage_values,
 )
 from interlock.retriever.index import passage
-from interlock.runtime.embedding import TextEmbedder, Vectors
+from interlock.runtime.embedding import Vectors
 from interlock_contracts import documents as logged
 from interlock_contracts.canonical import digest_bytes
 
@@ -235,30 +235,6 @@ class Corpus:
         rows = [(embedder, text, vector.tobytes()) for text, vector in vectors]
         with self.writing() as connection:
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?)", rows)
-
-
-class Remembering:
-    """An embedder that embeds no text twice."""
-
-    def __init__(self, embedder: TextEmbedder, corpus: Corpus) -> None:
-        self.name = embedder.name
-        self.dimensions = embedder.dimensions
-        self._embedder = embedder
-        self._corpus = corpus
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        """The vectors of `texts`, shape `(len(texts), dimensions)`."""
-        names = list(map(text_name, texts))
-        known = self._corpus.vectors(self.name, names)
-        new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
-        if new:
-            made = dict(zip(new, self._embedder.embed(list(new.values())), strict=True))
-            self._corpus.remember(self.name, made.items())
-            known |= made
-        rows = np.zeros((len(texts), self.dimensions), np.float32)
-        for row, name in enumerate(names):
-            rows[row] = known[name]
-        return rows
 
 
 def text_name(text: str) -> str:

@@ -17,12 +17,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from interlock.bundles.model import Bundle
-from interlock.retriever.corpus import Corpus, Remembering
+from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage
 from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.engine import Server
 from interlock.retriever.entries import entries
 from interlock.retriever.index import index_identity
+from interlock.retriever.remembering import Remembering
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.sparse import with_sparse
 from interlock.retriever.vocabulary import Vocabulary

@@ -10,13 +10,13 @@ import time
 from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 
-from interlock.retriever.corpus import Remembering
 from interlock.retriever.documents import Passage
 from interlock.retriever.engine import Audiences, Server, ServerIndex
 from interlock.retriever.entries import entries
 from interlock.retriever.generations import VOCABULARY, Generations, Manifest
 from interlock.retriever.index import index_identity
 from interlock.retriever.keywords import query_weights, terms
+from interlock.retriever.remembering import Remembering
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.sparse import with_sparse
 from interlock.retriever.vocabulary import Vocabulary

@@ -35,8 +35,8 @@ def erase(
 ) -> None:
     """Make all that a person wrote or was told, or a document, unreadable for ever.
 
-    Here, on the log, in indexes and in exports. What happened stays provable: who approved what,
-    when, on which document. It cannot be undone.
+    Here, on the log, in indexes and in sealed exports. It cannot be undone. What happened stays
+    provable: who approved what, when, on which document.
     """
     if (subject is None) == (document is None):
         raise UserError("name one of --subject and --document")
