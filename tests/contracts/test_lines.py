@@ -48,9 +48,9 @@ def test_of_a_line_that_ends_with_its_data_only_the_attributes_are_parsed(
 ) -> None:
     line = json.dumps(golden("approved"), indent=indent).encode()
     expected = golden_event("approved")
-    parsed: list[bytes] = []
+    parsed: list[str] = []
 
-    def loads(text: bytes) -> object:
+    def loads(text: str) -> object:
         parsed.append(text)
         return real(text)
 
@@ -58,7 +58,7 @@ def test_of_a_line_that_ends_with_its_data_only_the_attributes_are_parsed(
     monkeypatch.setattr(json, "loads", loads)
     assert Event.from_cloudevent(line) == expected
     (head,) = parsed
-    assert head.endswith(b'"data":null}')
+    assert head.endswith('"data":null}')
 
 
 def test_data_that_is_not_last_is_read_too() -> None:

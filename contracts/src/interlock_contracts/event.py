@@ -21,6 +21,9 @@ from interlock_contracts.upcast import up_to_date
 __all__ = ["Event", "InvalidEvent", "parse_data", "subject_id"]
 
 _TIME: TypeAdapter[datetime] = TypeAdapter(Time)
+_DIGEST = re.compile(DIGEST)
+_SEQUENCE = re.compile("[0-9]{1,20}")
+_ATTEMPT = re.compile("[0-9]{1,4}")
 _DATA = re.compile(rb'[{,]\s*"data"\s*:')
 _CUT_BYTES = MAX_REQUEST_BYTES // 5
 """Lines up to this length are cut apart. In the compact form that limits count, numbers such as
@@ -137,7 +140,7 @@ class Event:
             headers["traceparent"] = attributes["traceparent"]
         event = cls.decode(attributes["subject"], headers, body)
         logged_at, sequence = attributes.get("loggedat"), attributes.get("sequence")
-        if sequence is not None and not re.fullmatch("[0-9]{1,20}", sequence):
+        if sequence is not None and not _SEQUENCE.fullmatch(sequence):
             raise InvalidEvent(FailureCode.EVENT_INVALID, "sequence is no number")
         return replace(
             event,
@@ -180,9 +183,9 @@ class Event:
         check_address(address, data)
         ours = headers if spec.owner in SERVICES else {}  # what outsiders may not say
         bundle, attempt = ours.get("ce-bundle"), ours.get("ce-attempt", "0")
-        if bundle is not None and not re.fullmatch(DIGEST, bundle):
+        if bundle is not None and not _DIGEST.fullmatch(bundle):
             raise InvalidEvent(FailureCode.EVENT_INVALID, "ce-bundle is not a digest")
-        if not re.fullmatch("[0-9]{1,4}", attempt):
+        if not _ATTEMPT.fullmatch(attempt):
             raise InvalidEvent(FailureCode.EVENT_INVALID, "ce-attempt is no number")
         time = headers.get("ce-time")
         return cls(
@@ -211,7 +214,7 @@ def _cut(line: bytes) -> tuple[dict[str, Any], bytes] | None:
         return None
     try:
         # Only of an object's own last member does this make an object again.
-        attributes = json.loads(line[: found.end()] + b"null}")
+        attributes = json.loads((line[: found.end()] + b"null}").decode())
     except (ValueError, RecursionError):
         return None
     del attributes["data"]

@@ -42,8 +42,9 @@ def trace(
         # A fact that was fetched with this very argument cannot be what vouches for it.
         fed = {fact.name for fact in tool.facts if path[0] in fact.arguments.values()}
         others = [fact for fact in facts if fact.name not in fed]
-        origin, evidence = _find(value, path, tool, others, sources)
-        found.append(Provenance(path=pointer(*path), origin=origin, evidence=evidence))
+        at = pointer(*path)
+        origin, evidence = _find(value, path, tool, origins_for(tool, at), others, sources)
+        found.append(Provenance(path=at, origin=origin, evidence=evidence))
     return tuple(found)
 
 
@@ -53,10 +54,15 @@ def locate(value: Any, facts: Sequence[Fact], sources: Sources) -> tuple[Origin,
 
 
 def _find(
-    value: Any, path: Path, tool: ToolSpec, facts: Sequence[Fact], sources: Sources
+    value: Any,
+    path: Path,
+    tool: ToolSpec,
+    wanted: tuple[Origins, Origins],
+    facts: Sequence[Fact],
+    sources: Sources,
 ) -> tuple[Origin, str]:
     """The first accepted place that has the value; else one to confirm; else the best."""
-    accepted, confirmed = origins_for(tool, pointer(*path))
+    accepted, confirmed = wanted
     constant = _constant(value, path, tool.parameters)
     if constant is not None and Origin.CONSTANT in accepted:
         return Origin.CONSTANT, constant
@@ -112,7 +118,9 @@ def _constant(value: Any, path: Path, parameters: Mapping[str, Any]) -> str | No
         return "a value without content" if not isinstance(value, bool) else "a yes or no"
     for schema in _schemas(parameters, path):
         for keyword in ("const", "enum", "default"):
-            stated = schema.get(keyword)
+            if keyword not in schema:
+                continue
+            stated = schema[keyword]
             options = stated if keyword == "enum" and isinstance(stated, list) else [stated]
             if any(_same(value, option) for option in options):
                 return f"{keyword} of the contract"
@@ -143,7 +151,7 @@ def _expand(schema: Any, root: Mapping[str, Any], depth: int) -> list[Mapping[st
     if not isinstance(schema, dict) or depth > 16:
         return []
     found: list[Mapping[str, Any]] = [schema]
-    reference = str(schema.get("$ref", ""))
+    reference = str(schema["$ref"]) if "$ref" in schema else ""
     if reference.startswith("#/$defs/"):
         name = reference.removeprefix("#/$defs/")
         found += _expand(root.get("$defs", {}).get(name), root, depth + 1)
