@@ -7,10 +7,23 @@ from pathlib import Path
 import pytest
 from tests.support.texts_api import TextsApi, texts_api
 
-from interlock.bundles.model import Bundle, KnowledgeSource, PrivacySpec, Recogniser, RetrievalSpec
+from interlock.bundles.model import (
+    Bundle,
+    Intent,
+    KnowledgeSource,
+    PrivacySpec,
+    Recogniser,
+    RetrievalSpec,
+)
 from interlock.retriever.generations import Generations
 from interlock.retriever.parts import Parts, parts_of
-from interlock.retriever.private import PrivateEmbedder, PrivateReranker, hiding, private_embedder
+from interlock.retriever.private import (
+    PrivateEmbedder,
+    PrivateReranker,
+    hiding,
+    let_out,
+    private_embedder,
+)
 from interlock.retriever.search import Recorded, SearchRequest, SearchResult
 from interlock.retriever.service import build_index
 from interlock.retriever.settings import RetrieverSettings
@@ -30,6 +43,7 @@ VALUES = (
 )
 DOCUMENT = "# Refunds\n\nRefunds are paid by hand. Ask " + ", ".join(VALUES) + " about a refund.\n"
 PRIVACY = PrivacySpec(recognisers=(Recogniser(kind="MEMBER", pattern=r"M-\d{8}"),))
+PRIVATE = Bundle(name="test", version="1", privacy=PRIVACY)
 
 
 @pytest.fixture
@@ -38,16 +52,10 @@ def server() -> Iterator[TextsApi]:
         yield made
 
 
-def parts(server: TextsApi) -> Parts:
-    return parts_of(
-        RetrieverSettings(
-            embedder="api:small",
-            embedder_url=server.url,
-            embedder_dimensions=3,
-            reranker="api:judge",
-            reranker_url=server.url,
-        )
-    )
+def parts(server: TextsApi, **more: str) -> Parts:
+    api = {"embedder_url": server.url, "reranker_url": server.url, "embedder_dimensions": "3"}
+    given = {"embedder": "api:small", "reranker": "api:judge", **api, **more}
+    return parts_of(RetrieverSettings.model_validate(given))
 
 
 def bundle_in(root: Path, privacy: PrivacySpec | None) -> Bundle:
@@ -116,7 +124,7 @@ async def test_redacted_and_other_vectors_never_mix(server: TextsApi, tmp_path: 
         (await searched(server, tmp_path, privacy)).index for privacy in (PRIVACY, other, PRIVACY)
     ]
     assert len({plain.index, *identities}) == 3 and identities[0] == identities[2]
-    generations = Generations(tmp_path / "index", private_embedder(parts(server).embedder, PRIVACY))
+    generations = Generations(tmp_path / "index", private_embedder(parts(server).embedder, PRIVATE))
     with pytest.raises(UserError, match="their vectors do not compare"):
         generations.open(plain.index)
 
@@ -130,7 +138,7 @@ async def test_a_text_is_redacted_the_same_way_every_time(server: TextsApi) -> N
 
 def test_what_runs_here_is_left_alone(server: TextsApi, tmp_path: Path) -> None:
     here = load_wordllama()
-    assert private_embedder(here, PRIVACY) is here
+    assert private_embedder(here, PRIVATE) is here
     by_api = parts(server)
     assert by_api.of(bundle_in(tmp_path, None)).embedder is by_api.embedder
     private = by_api.of(bundle_in(tmp_path, PRIVACY))
@@ -140,7 +148,42 @@ def test_what_runs_here_is_left_alone(server: TextsApi, tmp_path: Path) -> None:
 
 def test_a_text_that_takes_too_long_is_sent_nowhere(server: TextsApi) -> None:
     hostile = PrivacySpec(recognisers=(Recogniser(kind="X", pattern=r"(a|aa|aaa)+$"),))
-    embedder = private_embedder(parts(server).embedder, hostile)
+    bundle = PRIVATE.model_copy(update={"privacy": hostile})
+    embedder = private_embedder(parts(server).embedder, bundle)
     with pytest.raises(UserError, match=r"privacy: .* took longer .* sent nowhere"):
         embedder.embed(["a" * 10_000 + "b"])
     assert server.seen == []
+
+
+@pytest.mark.parametrize("part", ["embedder", "reranker"])
+async def test_data_goes_only_where_residency_and_data_class_let_it(
+    server: TextsApi, part: str
+) -> None:
+    other = "reranker" if part == "embedder" else "embedder"
+    held = Bundle(
+        name="test",
+        version="1",
+        residency={"acme": ("eu", "uk")},
+        intents={
+            "medical": Intent(sources=("help",), data_class="health"),
+            "unsearched": Intent(data_class="payment"),
+        },
+    )
+    well = {f"{other}_region": "eu", f"{other}_data_classes": "health"}
+    setting = f"INTERLOCK_{part.upper()}"
+    for given, says in (
+        ({}, f"data of acme may go to eu, uk, .* in an unknown region: .* {setting}_REGION"),
+        ({f"{part}_region": "us"}, "is in us"),
+        ({f"{part}_region": "eu"}, f"medical are of class health, .* {setting}_DATA_CLASSES"),
+    ):
+        with pytest.raises(UserError, match=says):
+            parts(server, **well, **given).of(held)
+    allowed = {f"{part}_region": "uk", f"{part}_data_classes": "legal,health"}
+    assert parts(server, **well, **allowed).of(held).embedder.name == "api-small-3"
+    assert server.seen == []
+
+
+def test_bundles_that_let_out_otherwise_do_not_share_an_index() -> None:
+    strict = PRIVATE.model_copy(update={"residency": {"acme": ("eu",)}})
+    assert let_out(PRIVATE) == let_out(PRIVATE.model_copy(update={"version": "2"}))
+    assert let_out(PRIVATE) != let_out(strict)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.support.sparse import VOCABULARY, Furniture, write_model
 
-from interlock.bundles.model import PrivacySpec
+from interlock.bundles.model import Bundle, PrivacySpec
 from interlock.retriever.keywords import term_index, terms
 from interlock.retriever.parts import embedder_of
 from interlock.retriever.private import outside, private_embedder
@@ -72,7 +72,8 @@ def test_beside_an_embedder_outside_it_alone_sees_what_is_personal() -> None:
             seen.extend(texts)
             return np.zeros((len(texts), 1), np.float32)
 
-    private = private_embedder(WithSparse(Outside(), Furniture()), PrivacySpec())
+    bundle = Bundle(name="test", version="1", privacy=PrivacySpec())
+    private = private_embedder(WithSparse(Outside(), Furniture()), bundle)
     sparse = sparse_of(private)
     assert isinstance(sparse, Furniture) and outside(private)
     assert private.name.startswith("outside-redacted-") and private.name.endswith("+furniture-1")

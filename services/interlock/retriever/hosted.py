@@ -9,6 +9,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -33,6 +34,18 @@ LONGEST_WAIT_S = 20.0
 
 REMEMBERED = 4_096
 """Vectors that are kept in memory, by the digest of their text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an API processes what it is sent, and the classes of data it may have: your own word.
+
+    `setting` is what the settings of the part begin with, for messages.
+    """
+
+    setting: str = ""
+    region: str | None = None
+    data_classes: tuple[str, ...] = ()
 
 
 class _Again(Exception):
@@ -137,10 +150,11 @@ class ApiEmbedder:
     waits = True
     outside = True
 
-    def __init__(self, api: Api, model: str, dimensions: int) -> None:
+    def __init__(self, api: Api, model: str, dimensions: int, place: Place | None = None) -> None:
         """`dimensions` is what the model gives; another number is a `UserError` at first use."""
         self.name = f"api-{model}-{dimensions}"
         self.dimensions = dimensions
+        self.place = place or Place()
         self._api = api
         self._model = model
         self._known: OrderedDict[str, Vectors] = OrderedDict()
@@ -191,8 +205,9 @@ class ApiReranker:
 
     outside = True
 
-    def __init__(self, api: Api, model: str) -> None:
+    def __init__(self, api: Api, model: str, place: Place | None = None) -> None:
         self.name = f"api-{model}"
+        self.place = place or Place()
         self._api = api
         self._model = model
 

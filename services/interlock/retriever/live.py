@@ -15,7 +15,7 @@ from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.follow import catch_up, same_log
 from interlock.retriever.forget import forget
 from interlock.retriever.generations import Generations, sources_identity
-from interlock.retriever.private import private_embedder
+from interlock.retriever.private import let_out, private_embedder
 from interlock.retriever.search import Search
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.served import delete_outdated, generation, pinned_generation
@@ -39,7 +39,7 @@ def _itself(searcher: Searcher, _: Bundle) -> Search:
 
 
 def _alike(one: Bundle, other: Bundle) -> bool:
-    return (one.sources, one.privacy) == (other.sources, other.privacy)
+    return (one.sources, let_out(one)) == (other.sources, let_out(other))
 
 
 @dataclass(eq=False)
@@ -56,9 +56,9 @@ class _Kept:
 class LiveSearch:
     """For every bundle that was opened, a `Search` over the newest generation of its documents.
 
-    Bundles with the same sources and privacy section share one. `open` returns once the index has
-    all documents that are on the log by then; from then on `keep_up` makes the next one whenever
-    documents have changed, beside the one that answers. A generation that is pinned answers
+    Bundles with the same sources and rules of what is let out share one. `open` returns once the
+    index has all documents that are on the log by then; from then on `keep_up` makes the next one
+    whenever documents have changed, beside the one that answers. A pinned generation answers
     instead of the newest, for bundles whose sources have the scopes and the trust it was made with.
     """
 
@@ -165,7 +165,7 @@ class LiveSearch:
 
     async def _next(self, kept: _Kept) -> tuple[Searcher, bool]:
         """The searcher that is due, and whether it is the pinned one."""
-        embedder = private_embedder(self._generations.embedder, kept.bundle.privacy)
+        embedder = private_embedder(self._generations.embedder, kept.bundle)
         generations = replace(self._generations, embedder=embedder)
         sources = sources_identity(kept.bundle)
         erasures = self._corpus.erasures()

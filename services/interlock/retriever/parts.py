@@ -17,7 +17,7 @@ from interlock.bundles.model import Bundle
 from interlock.retriever.engine import Server
 from interlock.retriever.external import External, WithExternal, narrowed
 from interlock.retriever.fast import fast_embedder, fast_reranker, fast_sparse
-from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker
+from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker, Place
 from interlock.retriever.pooled import load_pooled
 from interlock.retriever.private import private_embedder, private_reranker
 from interlock.retriever.rerank import Reranker
@@ -43,8 +43,8 @@ class Parts:
         """The same for a bundle: as it says of its sources, and of what is sent outside."""
         return replace(
             self,
-            embedder=private_embedder(self.embedder, bundle.privacy),
-            reranker=private_reranker(self.reranker, bundle.privacy),
+            embedder=private_embedder(self.embedder, bundle),
+            reranker=private_reranker(self.reranker, bundle),
             external=narrowed(self.external, bundle.sources),
         )
 
@@ -174,7 +174,10 @@ def _dense(settings: RetrieverSettings) -> TextEmbedder:
             )
         key = _secret(settings.embedder_api_key)
         api = Api(settings.embedder_url, key, per_minute=settings.embedder_per_minute)
-        return ApiEmbedder(api, model, settings.embedder_dimensions)
+        place = Place(
+            "INTERLOCK_EMBEDDER", settings.embedder_region, settings.embedder_data_classes
+        )
+        return ApiEmbedder(api, model, settings.embedder_dimensions, place)
     raise UserError(
         f"INTERLOCK_EMBEDDER: {settings.embedder!r} is none of wordllama, fastembed:<model>, "
         "api:<model>"
@@ -191,7 +194,11 @@ def reranker_of(settings: RetrieverSettings) -> Reranker | None:
     if kind == "api" and model:
         if settings.reranker_url is None:
             raise UserError("a reranker by API needs INTERLOCK_RERANKER_URL")
-        return ApiReranker(Api(settings.reranker_url, _secret(settings.reranker_api_key)), model)
+        api = Api(settings.reranker_url, _secret(settings.reranker_api_key))
+        place = Place(
+            "INTERLOCK_RERANKER", settings.reranker_region, settings.reranker_data_classes
+        )
+        return ApiReranker(api, model, place)
     raise UserError(
         f"INTERLOCK_RERANKER: {settings.reranker!r} is neither fastembed:<model> nor api:<model>"
     )

@@ -2,15 +2,17 @@
 
 Where the bundle has a privacy section, an embedder or a reranker that is `outside` gets the kind
 (`[EMAIL]`) for what is personal in a text. Its name then says so, and by which rules: it is part of
-the identity of an index, so that vectors of redacted and of other texts never mix.
+the identity of an index, so that vectors of redacted and of other texts never mix. And it is
+used only within the regions of every tenant and the data classes of every intent, as models are.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from interlock.bundles.model import PrivacySpec
+from interlock.bundles.model import Bundle, PrivacySpec
 from interlock.bundles.patterns import PatternTimeout
+from interlock.retriever.hosted import Place
 from interlock.retriever.rerank import Reranker
 from interlock.retriever.sparse import WithSparse
 from interlock.runtime.embedding import TextEmbedder, Vectors
@@ -28,21 +30,56 @@ def outside(part: object) -> bool:
     return bool(getattr(part, "outside", False))
 
 
-def private_embedder(embedder: TextEmbedder, spec: PrivacySpec | None) -> TextEmbedder:
-    """An embedder that is given no personal data, where that matters; otherwise this one."""
-    if spec is None or not outside(embedder):
+def private_embedder(embedder: TextEmbedder, bundle: Bundle) -> TextEmbedder:
+    """An embedder that is given what the bundle lets out, and no more.
+
+    Raises `UserError` where it may be given nothing: by a tenant's residency, or by the data class
+    of an intent with sources.
+    """
+    if not outside(embedder):
         return embedder
     if isinstance(embedder, WithSparse):
         # The sparse model runs here, and is given texts as they are.
-        return WithSparse(PrivateEmbedder(embedder.dense, spec), embedder.sparse)
-    return PrivateEmbedder(embedder, spec)
+        return WithSparse(private_embedder(embedder.dense, bundle), embedder.sparse)
+    _permitted(embedder, bundle)
+    return embedder if bundle.privacy is None else PrivateEmbedder(embedder, bundle.privacy)
 
 
-def private_reranker(reranker: Reranker | None, spec: PrivacySpec | None) -> Reranker | None:
+def private_reranker(reranker: Reranker | None, bundle: Bundle) -> Reranker | None:
     """As `private_embedder`, of a reranker, if there is one."""
-    if reranker is None or spec is None or not outside(reranker):
+    if reranker is None or not outside(reranker):
         return reranker
-    return PrivateReranker(reranker, spec)
+    _permitted(reranker, bundle)
+    return reranker if bundle.privacy is None else PrivateReranker(reranker, bundle.privacy)
+
+
+def let_out(bundle: Bundle) -> tuple[object, ...]:
+    """What a bundle says of what may be sent outside, to compare."""
+    return bundle.privacy, bundle.residency, {name for name, _ in _classes(bundle)}
+
+
+def _classes(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """The data classes of questions that are searched for, each with an intent that has it."""
+    for name, intent in bundle.intents.items():
+        if intent.data_class is not None and intent.sources:
+            yield intent.data_class, name
+
+
+def _permitted(part: TextEmbedder | Reranker, bundle: Bundle) -> None:
+    """Of the whole bundle, since passages and questions of everybody go to the same API."""
+    place = getattr(part, "place", Place())
+    for tenant, regions in sorted(bundle.residency.items()):
+        if place.region not in regions:
+            raise UserError(
+                f"data of {tenant} may go to {', '.join(regions) or 'no region'}, and {part.name} "
+                f"is in {place.region or 'an unknown region'}: say where in {place.setting}_REGION"
+            )
+    for data_class, intent in _classes(bundle):
+        if data_class not in place.data_classes:
+            raise UserError(
+                f"questions of {intent} are of class {data_class}, which {part.name} may not have: "
+                f"name it in {place.setting}_DATA_CLASSES if it may"
+            )
 
 
 class PrivateEmbedder:

@@ -1,9 +1,19 @@
 """The retriever's own settings: `INTERLOCK_*`, beside those that every service has."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from interlock_contracts.base import Token
+
+
+def _split(value: object) -> object:
+    return tuple(value.split(",")) if isinstance(value, str) else value
+
+
+DataClasses = Annotated[tuple[Token, ...], NoDecode, BeforeValidator(_split)]
 
 
 class RetrieverSettings(BaseSettings):
@@ -42,6 +52,12 @@ class RetrieverSettings(BaseSettings):
     )
     embedder_api_key: SecretStr | None = None
     embedder_dimensions: int | None = Field(default=None, ge=1)
+    embedder_region: str | None = Field(
+        default=None, description="for api: where it processes what it is sent"
+    )
+    embedder_data_classes: DataClasses = Field(
+        default=(), description="for api: the classes of data it may have, with commas between"
+    )
     embedder_per_minute: int | None = Field(default=None, ge=1, description="calls of one process")
     sparse: str | None = Field(default=None, description="fastembed:<sparse model>")
     reranker: str | None = Field(default=None, description="fastembed:<model> or api:<model>")
@@ -49,6 +65,8 @@ class RetrieverSettings(BaseSettings):
         default=None, description="for api: the address before /rerank"
     )
     reranker_api_key: SecretStr | None = None
+    reranker_region: str | None = Field(default=None, description="as embedder_region")
+    reranker_data_classes: DataClasses = Field(default=(), description="as embedder_data_classes")
     model_folder: Path | None = Field(
         default=None,
         description="fastembed's cache, or the folder of one model or several",

@@ -253,5 +253,5 @@ async def _opened(settings: "Settings") -> "AsyncIterator[Generations]":
     async with aclosing(parts_of(load_settings(RetrieverSettings, **known))) as parts:
         embedder = parts.embedder
         if outside(embedder):
-            embedder = private_embedder(embedder, bundles_of(settings).active().privacy)
+            embedder = private_embedder(embedder, bundles_of(settings).active())
         yield Generations(settings.state / "index", embedder, server=parts.server)
