@@ -216,3 +216,13 @@ async def test_wrong_values_go_back_for_repair() -> None:
     found = await World().judge(made, held_to("given"))
     assert isinstance(found["repair"], Case)
     assert found["repair"].steps[0].verdict.violations[0].path == "/statements/0/text"
+
+
+@pytest.mark.parametrize(
+    "unit", ["a-", "-", "9", "1.111", "1,", "\n", "a.", "x@", "steps 1 and ", "a1-"]
+)
+def test_a_text_made_to_take_long_does_not(unit: str) -> None:
+    """What takes the square of the length would not come to an end before the test is stopped."""
+    text = unit * (200_000 // len(unit))
+    list(Given(["It takes 5 days."]).lacks(text))
+    assert list(Given([text]).lacks("Order A-4711")) == ["A-4711"]

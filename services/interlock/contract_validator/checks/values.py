@@ -34,14 +34,14 @@ _FIGURE = re.compile(r"(?<!\w)(?<![^\W\d_]-)\d+(?:[.,'’\u00a0\u202f]\d{3})*(?:
 _TIME_OF_DAY = re.compile(r"(?<=\d)T(?=\d)")
 """In 2026-05-06T10:00 the hour is a number too."""
 
-_MIXED = re.compile(r"(?<!\w)(?=[\w-]*\d)(?=[\w-]*[^\W\d_])\w[\w-]*")
+_MIXED = re.compile(r"(?<!\w)(?=[\w-]{0,63}\d)(?=[\w-]{0,63}[^\W\d_])\w[\w-]*")
 """A word with digits in it: an identifier, or a number with its unit."""
 
 _MEASURE = re.compile(r"(\d+)-?[^\W\d_]{1,12}(?:-[^\W\d_]{1,12})*")
 """5th, 30min, 60-day, 2-year-old: what counts is the number."""
 
 _LABEL = re.compile(
-    r"^\W*(?:#\s?)?\d{1,3}\s?[.):](?=\s|$)|"
+    r"^[^\w\n]{0,8}(?:#\s?)?\d{1,3}\s?[.):](?=\s|$)|"
     r"\b(?:steps?|options?|points?|passages?)\s\d{1,3}(?:\s?(?:[-–,]|and|or|to)\s?\d{1,3})*\b",
     re.IGNORECASE | re.MULTILINE,
 )
