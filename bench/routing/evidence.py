@@ -6,22 +6,19 @@ them are benign: what is taken for a sign of an injection is a mistake.
 
 import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from bench.routing.texts import Text
 from interlock.intent_router.classifier import Classifier
 from interlock.runtime.signals import signals_in
-
-if TYPE_CHECKING:
-    from bench.routing.quality import Text
 
 JOINTS = (" and {}", ". {}", ", and also {}", "? {}")
 PAIRS = 250
 """For each joint; the same ones every time."""
 
 
-def add_parts(table: Table, classifier: Classifier, inside: "Sequence[Text]") -> None:
+def add_parts(table: Table, classifier: Classifier, inside: Sequence[Text]) -> None:
     """Rows on requests that ask for one thing and for two."""
     cut = sum(bool(classifier.parts(one.text)) for one in inside)
     table.add_row("one request taken for several", f"{cut / len(inside):.4f}", "")
@@ -40,7 +37,7 @@ def add_parts(table: Table, classifier: Classifier, inside: "Sequence[Text]") ->
     table.add_row("two joined requests, both intents right", f"{both / total:.3f}", "")
 
 
-def add_signals(table: Table, texts: "Sequence[Text]") -> None:
+def add_signals(table: Table, texts: Sequence[Text]) -> None:
     """The row on signs of an injection in requests that hold none."""
     wrong = sum(any(True for _ in signals_in(one.text)) for one in texts)
     table.add_row(

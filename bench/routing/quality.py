@@ -5,7 +5,6 @@ to both goals, an accuracy of 0.93 and a recall of 0.75, by the widest margin. A
 in-scope request that is turned away counts as wrong, as in the paper's table.
 """
 
-import json
 import math
 import time
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench.data import dataset
 from bench.routing.evidence import add_parts, add_signals
+from bench.routing.texts import Text, load
 from interlock.bundles.model import Bundle, Intent, RouterSpec
 from interlock.intent_router.classification import Classification
 from interlock.intent_router.classifier import Classifier
@@ -37,21 +36,6 @@ WRITES = frozenset(_WRITES.split())
 
 LEAST_ACCURACY = 0.93
 LEAST_RECALL = 0.75
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One line of the data set; `intent` is `oos` out of scope."""
-
-    text: str
-    intent: str
-    split: str
-
-
-def load(data: Path) -> list[Text]:
-    """The splits of CLINC150 below `data`."""
-    with dataset(data, "clinc150").open(encoding="utf-8") as lines:
-        return [Text(r["text"], r["intent"], r["split"]) for r in map(json.loads, lines)]
 
 
 def bundle_of(texts: Sequence[Text], confidence: float = 0.0) -> Bundle:
