@@ -18,10 +18,10 @@ PAIRS = 250
 """For each joint; the same ones every time."""
 
 
-def add_parts(table: Table, classifier: Classifier, inside: Sequence[Text]) -> None:
-    """Rows on requests that ask for one thing and for two."""
+def add_parts(table: Table, classifier: Classifier, inside: Sequence[Text], by: str = "") -> None:
+    """Rows on requests that ask for one thing and for two; `by` says by which examples."""
     cut = sum(bool(classifier.parts(one.text)) for one in inside)
-    table.add_row("one request taken for several", f"{cut / len(inside):.4f}", "")
+    table.add_row(f"{by}one request taken for several", f"{cut / len(inside):.4f}", "")
     chance = random.Random(0)
     split = both = total = 0
     for joint in JOINTS:
@@ -33,8 +33,8 @@ def add_parts(table: Table, classifier: Classifier, inside: Sequence[Text]) -> N
             total += 1
             split += bool(found)
             both += {one.found.intent for one in found} == {first.intent, second.intent}
-    table.add_row("two joined requests taken for several", f"{split / total:.3f}", "")
-    table.add_row("two joined requests, both intents right", f"{both / total:.3f}", "")
+    table.add_row(f"{by}two joined requests taken for several", f"{split / total:.3f}", "")
+    table.add_row(f"{by}two joined requests, both intents right", f"{both / total:.3f}", "")
 
 
 def add_signals(table: Table, texts: Sequence[Text]) -> None:

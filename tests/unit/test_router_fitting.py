@@ -85,6 +85,15 @@ def test_strange_words_take_similarity_away_but_no_evidence() -> None:
     assert plain.nearest[0].similarity == pytest.approx(1.0, abs=1e-4)
 
 
+def test_few_examples_lie_further_apart_than_many() -> None:
+    many = (*EXAMPLES, *((name, f"{text} please") for name, text in EXAMPLES))
+    few, more = (FittedExamples(one, "none", EMBED).usual for one in (EXAMPLES, many))
+    assert 0 < few < more < 1
+    strange = tuple(("none", text) for text in ("zebra", "isotope", "quarterly", "ukulele"))
+    assert FittedExamples((*EXAMPLES, *strange), "none", EMBED).usual == few
+    assert FittedExamples((("one", "a"), ("two", "b")), "none", EMBED).usual == 0.0
+
+
 def test_logistic_regression_finds_what_tells_classes_apart() -> None:
     matrix = sparse.csr_matrix(np.array([[1, 0], [1, 0], [0, 1], [0, 1]], dtype=np.float32))
     dense = np.zeros((4, 1), dtype=np.float32)

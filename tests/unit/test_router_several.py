@@ -24,7 +24,9 @@ from interlock.bundles.compile import compile_bundle
 from interlock.bundles.model import Bundle, Intent, KnowledgeSource, OutputContract, RouterSpec
 from interlock.bundles.reading import forbidden_sources
 from interlock.generator.prompt import render
+from interlock.intent_router.classification import Classification
 from interlock.intent_router.classifier import Classifier
+from interlock.intent_router.parts import clauses_of
 from interlock_contracts.answer import Answer
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.routing import Part, Risk, Route
@@ -74,6 +76,17 @@ def test_clauses_that_ask_for_different_things(text: str, parts: list[tuple[str,
 )
 def test_one_thing_is_not_cut(text: str) -> None:
     assert SHOP.parts(text) == ()
+
+
+@pytest.mark.parametrize(("usual", "cut"), [(0.25, True), (0.31, False), (1.0, False)])
+def test_how_similar_a_clause_must_be_follows_the_examples(usual: float, cut: bool) -> None:
+    def classify(text: str) -> Classification:
+        intent = "track" if "parcel" in text else "refund"
+        return Classification(intent, 0.9, 0.9, (), similarity=0.3)
+
+    text = "Where is my parcel? Pay my money back."
+    found = clauses_of(text, classify, {"track": Intent(), "refund": Intent()}, (), usual)
+    assert bool(found) is cut
 
 
 @settings(deadline=None)

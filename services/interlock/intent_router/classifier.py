@@ -103,6 +103,7 @@ class Classifier:
             ),
             self._intents,
             self._openers,
+            self._fitted.usual if self._fitted else 1.0,
         )
 
     def first(self, text: str, history: Sequence[Turn], features: Features) -> Classification:

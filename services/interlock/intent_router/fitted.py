@@ -82,6 +82,27 @@ class FittedExamples:
             )
             for place in range(len(self._intents))
         ]
+        self.usual = self._usual()
+
+    def _usual(self) -> float:
+        """How near nine in ten examples are, at least, to the others of their intent, in 0..1.
+
+        The fewer examples there are, the further from each other they lie, and the further from
+        them a request that is meant all the same.
+        """
+        near = []
+        for place, own in enumerate(self._own):
+            if place == self._outside:
+                continue  # what is out of scope is alike in nothing
+            said = (own.sparse @ own.sparse.T).toarray() / 2
+            alike = DENSE_SHARE * np.maximum(own.dense @ own.dense.T, 0) + (1 - DENSE_SHARE) * said
+            np.fill_diagonal(alike, -1)
+            count = min(len(NEAREST_WEIGHTS), len(alike) - 1)
+            if count:
+                weights = NEAREST_WEIGHTS[:count]
+                nearest = -np.sort(-alike, axis=1)[:, :count]
+                near.append(nearest @ weights / weights.sum())
+        return round(float(np.quantile(np.concatenate(near), 0.1)), 2) if near else 0.0
 
     def find(self, text: str) -> Found:
         """The likeliest intent of `text`."""

@@ -18,9 +18,10 @@ MOST_CLAUSES = 12
 
 LEAST_WORDS = 2
 CLEAR_CONFIDENCE = 0.5
-CLEAR_SIMILARITY = 0.35
 CLEAR_MARGIN = 0.3
-"""How sure it must be what a clause asks for, all three, before it counts by itself."""
+CLEAR_SIMILARITY = 0.35
+"""How sure it must be what a clause asks for, all three, before it counts by itself. Of few
+examples less similarity will do: as much as they usually have to each other."""
 
 _CUT = re.compile(
     r"(?P<end>[.!?;…]+[\"'”’)]*\s+|\s*\n\s*)"
@@ -68,9 +69,11 @@ def clauses_of(
     classify: Callable[[str], Classification],
     intents: Mapping[str, Intent],
     openers: Collection[str],
+    usual: float = 1.0,
 ) -> tuple[Clause, ...]:
     """The parts of `text` that ask for different things; none where it asks for one.
 
+    `usual` is how similar the examples of an intent usually are to each other, in 0..1.
     Neighbours that ask for the same are one part. Parts that only say something (an intent with
     a refusal, such as thanks or what is out of scope) are none.
     """
@@ -79,12 +82,18 @@ def clauses_of(
         return ()
     parts: list[Clause] = []
     begin = 0
+    similar = min(CLEAR_SIMILARITY, usual)
     for start, end in spans:
         clause = text[start:end]
         leans = _LEANS_BACK.search(clause) if parts else _LEANS_FORWARD.match(clause)
         found = classify(clause)
         intent = intents.get(found.intent)
-        if leans or intent is None or intent.refusal is not None or not _clear(clause, found):
+        if (
+            leans
+            or intent is None
+            or intent.refusal is not None
+            or not _clear(clause, found, similar)
+        ):
             if parts:  # it goes on with what was said before it
                 last = parts[-1]
                 parts[-1] = Clause(last.start, end, last.found)
@@ -97,13 +106,13 @@ def clauses_of(
     return tuple(parts) if len({one.found.intent for one in parts}) > 1 else ()
 
 
-def _clear(text: str, found: Classification) -> bool:
+def _clear(text: str, found: Classification, similar: float) -> bool:
     """Whether it is clear by itself what a clause asks for."""
     return (
         found.failure is None
         and len(plain_words(text)) >= LEAST_WORDS
         and found.confidence >= CLEAR_CONFIDENCE
-        and found.similarity >= CLEAR_SIMILARITY
+        and found.similarity >= similar
         and found.margin >= CLEAR_MARGIN
     )
 
