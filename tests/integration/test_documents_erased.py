@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from qdrant_client import AsyncQdrantClient
-from tests.integration.test_documents_live import BUNDLE, Counting, World, identity, opened, texts
 from tests.integration.test_index_build import Words
 from tests.support.broker import connected
+from tests.support.documents import BUNDLE, Counting, World, identity, opened, texts
 
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.follow import catch_up

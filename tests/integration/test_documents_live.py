@@ -1,133 +1,25 @@
-"""From the log to answers: one generation after the other, each of them whole."""
+"""From the log to answers: what is put, changed and removed is found so, and never by halves."""
 
 import asyncio
-import shutil
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from qdrant_client import AsyncQdrantClient
-from tests.integration.test_index_build import Words
 from tests.support.broker import connected
+from tests.support.documents import BUNDLE, World, ask, identity, opened, texts
 
 from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
-from interlock.retriever.corpus import Corpus
-from interlock.retriever.documents import microseconds
-from interlock.retriever.generations import Generations
-from interlock.retriever.live import LiveSearch
-from interlock.retriever.qdrant import QdrantServer
-from interlock.retriever.search import SearchRequest, SearchResult
-from interlock.retriever.searcher import Searcher
+from interlock.retriever.search import SearchRequest
 from interlock.runtime.broker.server import EmbeddedBroker
-from interlock.runtime.embedding import Vectors
-from interlock.runtime.errors import UserError
-from interlock.runtime.log import JetStreamLog
-from interlock.sdk import Documents
 from interlock_contracts.documents import document_events, document_key
 from interlock_contracts.retrieval import Trust
-
-BUNDLE = Bundle(
-    name="test",
-    version="1",
-    sources={
-        "help": KnowledgeSource(path="docs/{tenant}/help", trust=Trust.TRUSTED),
-        "notes": KnowledgeSource(scopes=("staff",)),
-    },
-)
-
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant"),
-    pytest.mark.filterwarnings("ignore:Local mode performs exact"),
-]
-
-
-@dataclass
-class World:
-    """A broker with a writer of documents, and searches over what it writes."""
-
-    broker: EmbeddedBroker
-    root: Path
-    documents: Documents
-    events: JetStreamLog
-    bundle: Bundle = BUNDLE
-    embedded: list[str] = field(default_factory=list)
-
-    async def put(self, name: str, text: str, source: str = "help", **about: object) -> None:
-        described = self.documents.describe(source, name, **about)  # type: ignore[arg-type]
-        await self.documents.put(described, text)
-
-    async def search(self, storage: str = "index", embedder: Words | None = None) -> LiveSearch:
-        """A retriever's search that has read the log."""
-        folder = self.root / storage
-        generations = Generations(folder, embedder or Counting(self.embedded), Corpus(folder))
-        live = LiveSearch(self.root, self.events, generations)
-        await live.start()
-        await live.open(self.bundle)
-        return live
-
-
-class Counting(Words):
-    """An embedder that notes what it was asked for."""
-
-    def __init__(self, texts: list[str]) -> None:
-        self.texts = texts
-
-    def embed(self, texts: Sequence[str]) -> Vectors:
-        self.texts += texts
-        return super().embed(texts)
-
-
-@asynccontextmanager
-async def opened(broker: EmbeddedBroker, root: Path) -> AsyncIterator[World]:
-    (root / "docs/acme/help").mkdir(parents=True)
-    credential = broker.state / "credentials/ingest-acme.nk"
-    async with (
-        await Documents.connect(broker.url, credential) as documents,
-        connected(broker, "retriever") as client,
-    ):
-        yield World(broker, root, documents, JetStreamLog(client, "ev"))
 
 
 @pytest.fixture
 async def world(fresh_broker: EmbeddedBroker, tmp_path: Path) -> AsyncIterator[World]:
     async with opened(fresh_broker, tmp_path / "world") as made:
         yield made
-
-
-async def ask(
-    live: LiveSearch,
-    query: str,
-    *,
-    scopes: tuple[str, ...] = (),
-    at: datetime | None = None,
-    bundle: Bundle = BUNDLE,
-) -> SearchResult:
-    search = await live.of(bundle)
-    return await search.search(
-        SearchRequest(
-            query=query,
-            tenant="acme",
-            scopes=scopes,
-            sources=("help", "notes"),
-            spec=RetrievalSpec(per_document=50, limit=50),
-            at=None if at is None else microseconds(at),
-        )
-    )
-
-
-def identity(live: LiveSearch) -> str:
-    """Of the index that answers for the world's first bundle."""
-    search = live._kept[BUNDLE.digest].search
-    assert isinstance(search, Searcher)
-    return search.identity
-
-
-async def texts(live: LiveSearch, query: str, **more: object) -> list[str]:
-    return [chunk.text for chunk in (await ask(live, query, **more)).chunks]  # type: ignore[arg-type]
 
 
 async def test_added_changed_and_removed_documents(world: World) -> None:
@@ -178,41 +70,6 @@ async def test_the_log_goes_before_the_folder(world: World) -> None:
     await world.documents.remove("help", "hours")
     await live.look()
     assert await texts(live, "return") == ["You have thirty days for a return."]
-
-
-async def test_the_index_is_made_of_the_log_again(world: World) -> None:
-    for number in range(20):
-        await world.put(f"d{number}", f"Document {number} about a return.")
-    await world.put("d3", "Changed.")
-    await world.documents.remove("help", "d4")
-    live = await world.search()
-    before = await ask(live, "return")
-    shutil.rmtree(world.root / "index")
-    again = await world.search()
-    assert identity(again) == identity(live)
-    assert await ask(again, "return") == before
-
-
-async def test_retrievers_converge_whatever_they_saw_on_the_way(world: World) -> None:
-    one = await world.search("one")
-    for number in range(12):
-        await world.put(f"d{number % 5}", f"Version {number} of it.")
-        if number % 3 == 0:
-            await one.look()
-    await one.look()
-    other = await world.search("two")
-    assert identity(one) == identity(other)
-    assert await ask(one, "version") == await ask(other, "version")
-
-
-async def test_two_on_one_folder_build_once_and_agree(world: World) -> None:
-    await world.put("returns", "You have thirty days for a return.")
-    one, other = await asyncio.gather(world.search(), world.search())
-    await world.put("returns", "You have forty days for a return.")
-    await asyncio.gather(one.look(), other.look())
-    assert identity(one) == identity(other)
-    assert await texts(other, "return") == ["You have forty days for a return."]
-    assert world.embedded.count("returns\nYou have forty days for a return.") == 1
 
 
 async def test_scopes_and_trust_can_only_narrow_the_source(world: World) -> None:
@@ -281,104 +138,6 @@ async def test_what_is_no_document_is_passed_over(world: World) -> None:
         await client.request("ev.document.acme.key.1-0", b"{}")
     await world.put("returns", "Thirty days.")
     assert await texts(await world.search(), "days") == ["Thirty days."]
-
-
-async def test_another_log_means_another_index(world: World, tmp_path: Path) -> None:
-    await world.put("returns", "Thirty days.")
-    await world.search()
-    from tests.support.broker import running_broker
-
-    async with (
-        running_broker(tmp_path / "other") as broker,
-        connected(broker, "retriever") as client,
-    ):
-        world.events = JetStreamLog(client, "ev")
-        assert await texts(await world.search(), "days") == []
-
-
-async def test_an_index_of_another_embedder_is_refused(world: World) -> None:
-    class Others(Words):
-        name = "other-words"
-
-    await world.put("returns", "Thirty days.")
-    live = await world.search()
-    generations = Generations(world.root / "index", Others())
-    with pytest.raises(UserError, match=r"made by the embedder hashed-words.*reindex"):
-        generations.open(identity(live))
-    assert identity(await world.search(embedder=Others())) != identity(live)
-
-
-async def test_rolled_back_and_on_again(world: World) -> None:
-    await world.put("returns", "Thirty days.")
-    live = await world.search()
-    first = identity(live)
-    await world.put("returns", "Forty days.")
-    await live.look()
-    second = identity(live)
-    generations = Generations(world.root / "index", Words())
-    assert generations.current().served == (first, second)
-    generations.note(pinned=first)
-    await live.look()
-    assert await texts(live, "days") == ["Thirty days."]
-    await world.put("returns", "Fifty days.")
-    await live.look()
-    assert await texts(live, "days") == ["Thirty days."]
-    generations.note(pinned="", told=True)
-    await live.look()
-    assert await texts(live, "days") == ["Fifty days."]
-
-
-async def test_a_pinned_index_is_not_for_sources_with_other_scopes(world: World) -> None:
-    """Who may read what is the bundle's to say: an older index does not say it instead."""
-    await world.put("returns", "Thirty days.")
-    live = await world.search()
-    generations = Generations(world.root / "index", Words())
-    generations.note(pinned=identity(live))
-    await world.put("returns", "Forty days.")
-    sources = {**BUNDLE.sources, "help": KnowledgeSource(scopes=("staff",))}
-    stricter = Bundle(name="test", version="2", sources=sources)
-    await live.look()
-    assert await texts(live, "days") == ["Thirty days."]
-    assert await texts(live, "days", bundle=stricter) == []
-    assert await texts(live, "days", bundle=stricter, scopes=("staff",)) == ["Forty days."]
-
-
-async def test_an_index_on_a_server_follows_too(world: World) -> None:
-    client = AsyncQdrantClient(":memory:")
-    folder = world.root / "index"
-    generations = Generations(folder, Words(), Corpus(folder), QdrantServer(client), keep=2)
-    live = LiveSearch(world.root, world.events, generations)
-    await live.start()
-    await live.open(BUNDLE)
-    new_year = datetime(2026, 1, 1, tzinfo=UTC)
-    for number in ("Thirty", "Forty"):
-        await world.put("returns", f"{number} days.", valid_from=new_year)
-        await live.look()
-        assert await texts(live, "days") == [f"{number} days."]
-    assert await texts(live, "days", at=datetime(2025, 1, 1, tzinfo=UTC)) == []
-    before = generations.current().served[-2]
-    generations.note(pinned=before)
-    await live.look()
-    assert identity(live) == before and await texts(live, "days") == ["Thirty days."]
-    generations.note(pinned="")
-    for number in ("Fifty", "Sixty"):
-        await world.put("returns", f"{number} days.", valid_from=new_year)
-        await live.look()
-    assert await texts(live, "days") == ["Sixty days."]
-    assert len((await client.get_collections()).collections) == 2
-    await client.close()
-
-
-async def test_old_generations_are_deleted_but_for_what_is_needed(world: World) -> None:
-    live = await world.search()
-    first = identity(live)
-    for number in range(12):
-        await world.put("returns", f"{number} days.")
-        await live.look()
-    generations = Generations(world.root / "index", Words())
-    kept = [one.identity for one in generations.manifests()]
-    assert identity(live) in kept and first not in kept
-    assert len(kept) <= 6
 
 
 SECTIONS = 3

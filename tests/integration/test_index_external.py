@@ -12,6 +12,7 @@ import pytest
 
 from interlock.bundles.model import KnowledgeSource, RetrievalSpec
 from interlock.retriever.documents import Passage
+from interlock.retriever.explain import explain
 from interlock.retriever.external import (
     External,
     Found,
@@ -188,6 +189,25 @@ async def test_a_weight_takes_a_source_down_and_is_part_of_the_identity(tmp_path
         {chunk.source: chunk.score for chunk in one.chunks}["outside"] for one in (full, less)
     ]
     assert scores == [1.0, 0.25] and full.index != less.index
+
+
+async def test_explained_is_what_an_external_source_found(tmp_path: Path) -> None:
+    made = WithExternal(await embedded_searcher([], tmp_path), {"outside": plain([])})
+    for limit, outcome, says in (
+        (2, RetrievalOutcome.FOUND, "in the context"),
+        (1, RetrievalOutcome.RANKED_OUT, "sources rank 2, dropped by limit"),
+    ):
+        asked = SearchRequest(
+            query="warranty", tenant="acme", scopes=("staff",), sources=("outside",),
+            spec=RetrievalSpec(limit=limit),
+        )  # fmt: skip
+        told = await explain(made, asked, "acme/outside/w2", [])
+        assert (told.outcome, told.reason) == (outcome, says)
+        steps = [place.step for passage in told.passages for place in passage.places]
+        assert steps == ["external-outside", "sources"]
+        # Whose it is, is not the reader's to know.
+        theirs = await explain(made, asked, "globex/outside/w3", [])
+        assert theirs.outcome is RetrievalOutcome.NOTHING_INDEXED and theirs.passages == ()
 
 
 HOW_TO = Path(__file__).parents[2] / "docs/how-to/search-other-retrievers.md"

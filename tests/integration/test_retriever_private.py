@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.integration.test_documents_live import BUNDLE, World, ask, opened
+from tests.support.documents import BUNDLE, World, ask, opened
 from tests.support.texts_api import texts_api
 
 from interlock.bundles.model import PrivacySpec

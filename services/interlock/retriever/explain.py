@@ -59,6 +59,10 @@ async def explain(
     says so of such a document, too.
     """
     own = [one for one in indexed if one.document_id == document_id]
+    if not own:
+        result = await search.search(request)
+        if traces := _found_elsewhere(document_id, result):
+            return Explanation(document_id, *_verdict(traces, result), traces)
     missing = _unreadable(request, own)
     if missing is not None:
         outcome, reason = missing
@@ -73,6 +77,23 @@ async def explain(
     traces = tuple(_trace(one, result, deeper, query) for one in readable)
     outcome, reason = _verdict(traces, result)
     return Explanation(document_id, outcome, reason, traces)
+
+
+def _found_elsewhere(document_id: str, result: SearchResult) -> tuple[PassageTrace, ...]:
+    """What an external source found of the document; what it has beside that is not known."""
+    dropped = {each.chunk_id: each.reason for each in result.dropped}
+    names = {hit.chunk_id for ranking in result.rankings for hit in ranking.hits}
+    return tuple(
+        PassageTrace(
+            chunk_id=name,
+            places=_places(name, result.rankings),
+            dropped=dropped.get(name),
+            below=(),
+            shared_terms=(),
+        )
+        for name in sorted(names)
+        if name.rpartition("#")[0] == document_id
+    )
 
 
 def _unreadable(

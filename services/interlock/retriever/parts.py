@@ -122,7 +122,7 @@ def _opensearch(settings: RetrieverSettings) -> Server:
     library = _library("opensearchpy", "opensearch")
     from interlock.retriever.lucene import OPENSEARCH, LuceneServer
 
-    # It logs every failed call with its traceback, which the error that it raises has, too.
+    # Both log every failed call with its traceback, which the error that they raise has, too.
     logging.getLogger("opensearch").setLevel(logging.ERROR)
     return LuceneServer(library.AsyncOpenSearch(_secret(settings.opensearch_url)), OPENSEARCH)
 
@@ -131,6 +131,7 @@ def _elasticsearch(settings: RetrieverSettings) -> Server:
     library = _library("elasticsearch", "elasticsearch")
     from interlock.retriever.lucene import ELASTICSEARCH, LuceneServer
 
+    logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     key = _secret(settings.elasticsearch_api_key)
     client = library.AsyncElasticsearch(settings.elasticsearch_url, api_key=key)
     return LuceneServer(client, ELASTICSEARCH)

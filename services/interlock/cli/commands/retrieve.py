@@ -121,7 +121,10 @@ async def _retrieve(
         if document is None:
             return result, None
         passages = all_passages(load_passages(active, root), Corpus(storage), active)
-        name = _named(document, {one.document_id for one in passages})
+        # External sources have documents that are in no index here.
+        found = {hit.chunk_id for ranking in result.rankings for hit in ranking.hits}
+        known = {one.document_id for one in passages} | {one.rpartition("#")[0] for one in found}
+        name = _named(document, known)
         return result, await explain(searcher, request, name, passages)
 
 
