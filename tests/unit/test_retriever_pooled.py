@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.support.sparse import Furniture
 
 from interlock.retriever.documents import Passage
 from interlock.retriever.entries import CONTEXT, entries
 from interlock.retriever.keywords import query_weights, terms, words
 from interlock.retriever.pooled import load_pooled, question_vectors
+from interlock.retriever.sparse import WithSparse
 from interlock.retriever.vocabulary import Frequencies, Vocabulary
 from interlock.runtime.embedding import Vectors
 from interlock_contracts.canonical import digest_bytes
@@ -122,3 +124,10 @@ def test_a_document_of_another_tenant_moves_nothing() -> None:
 def test_a_passage_without_a_vector_stays_without() -> None:
     made = entries([passage("east"), passage("")], Plain())
     assert made[0].dense.tolist() == [1, 0] and made[1].dense.tolist() == [0, 0]
+
+
+async def test_a_sparse_model_beside_it_changes_no_question() -> None:
+    known = frequencies("refund", "battery")
+    beside = WithSparse(load_pooled(), Furniture())
+    (found,) = await question_vectors(beside, ["a refund"], known)
+    assert np.array_equal(found, load_pooled().questions(["a refund"], known)[0])

@@ -11,10 +11,11 @@ from tests.support.sparse import VOCABULARY, Furniture, write_model
 from interlock.bundles.model import Bundle, PrivacySpec
 from interlock.retriever.keywords import term_index, terms
 from interlock.retriever.parts import embedder_of
+from interlock.retriever.pooled import load_pooled
 from interlock.retriever.private import outside, private_embedder
 from interlock.retriever.settings import RetrieverSettings
 from interlock.retriever.sparse import WithSparse, dimensions, query_weights, sparse_of
-from interlock.runtime.embedding import Vectors, load_wordllama
+from interlock.runtime.embedding import Vectors
 from interlock.runtime.errors import UserError
 
 MODEL = "prithivida/Splade_PP_en_v1"
@@ -35,7 +36,7 @@ def test_a_models_own_folder_is_loaded(tmp_path: Path, inner: str) -> None:
     embedder = embedder_of(settings(tmp_path / "models"))
     sparse = sparse_of(embedder)
     assert sparse is not None and embedder.name.endswith(f"+{sparse.name}")
-    assert embedder.name.startswith(load_wordllama().name) and MODEL in sparse.name
+    assert embedder.name.startswith(load_pooled().name) and MODEL in sparse.name
     wanted = Furniture()
     for text, made in zip(TEXTS, sparse.passages(TEXTS), strict=True):
         assert made == pytest.approx(wanted.query(text), rel=1e-5)
@@ -59,7 +60,7 @@ def test_what_cannot_be_used_is_said(tmp_path: Path, sparse: str, says: str) -> 
 
 def test_without_one_nothing_changes() -> None:
     embedder = embedder_of(RetrieverSettings())
-    assert sparse_of(embedder) is None and embedder.name == load_wordllama().name
+    assert sparse_of(embedder) is None and embedder.name == load_pooled().name
 
 
 def test_beside_an_embedder_outside_it_alone_sees_what_is_personal() -> None:
