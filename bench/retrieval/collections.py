@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench.retrieval.datasets import Relevant, corpora, document, lines
 from interlock.retriever.documents import Document, cut
 from interlock.retriever.keywords import terms
@@ -57,7 +55,7 @@ def bank_titles(data: Path) -> Judged:
     kept = [one for one in _bank(data) if len(one["content"]) >= SHORTEST]
     return Judged(
         [document(one["id"], "", one["content"]) for one in kept],
-        _drawn([(one["title"], frozenset({one["id"]})) for one in kept]),
+        drawn([(one["title"], frozenset({one["id"]})) for one in kept]),
     )
 
 
@@ -73,7 +71,7 @@ def bank_sentences(data: Path) -> Judged:
         taken = sentences.pop(chance.choice(places))
         documents.append(document(one["id"], "", " ".join(sentences)))
         queries.append((taken, frozenset({one["id"]})))
-    return Judged(documents, _drawn(queries))
+    return Judged(documents, drawn(queries))
 
 
 def bank_halves(data: Path) -> Judged:
@@ -86,7 +84,7 @@ def bank_halves(data: Path) -> Judged:
         middle = len(sentences) // 2
         documents.append(document(one["id"], "", " ".join(sentences[middle:])))
         queries.append((" ".join(sentences[:middle]), frozenset({one["id"]})))
-    return Judged(documents, _drawn(queries))
+    return Judged(documents, drawn(queries))
 
 
 def chunk_questions(data: Path) -> Judged:
@@ -133,7 +131,7 @@ def counterparts(data: Path) -> Judged:
         documents += made
         if made:
             queries.append((parts[0], frozenset(one.document_id for one in made)))
-    return Judged(documents, _drawn(queries))
+    return Judged(documents, drawn(queries))
 
 
 def utterances(data: Path) -> Judged:
@@ -156,7 +154,7 @@ def utterances(data: Path) -> Judged:
         ]
         documents += made
         of[intent] = frozenset(one.document_id for one in made)
-    return Judged(documents, _drawn([(text, of[intent]) for text, intent in asked]))
+    return Judged(documents, drawn([(text, of[intent]) for text, intent in asked]))
 
 
 def topics(data: Path) -> Judged:
@@ -172,16 +170,23 @@ def topics(data: Path) -> Judged:
     )
 
 
-def library(_: Path) -> Judged:
-    """NumPy's documentation: the first paragraph of an entry asks for the rest of it."""
-    documents, queries = [], []
-    for name, text in sorted(_docstrings()):
-        summary, rest = (*text.split("\n\n", 1), "")[:2]
-        if len(rest) < SHORTEST or not 30 <= len(summary) <= 300:
-            continue
-        documents.append(document(name, "", rest))
-        queries.append((" ".join(summary.split()), frozenset({name})))
-    return Judged(documents, _drawn(queries))
+def answers(data: Path) -> Judged:
+    """A sentence in the middle of a model's answer asks for the passages it was written from."""
+    said = {one["question"]: one["response"] for one in lines(data / "ragtruth_dev.jsonl")}
+    documents: list[Document] = []
+    queries: list[tuple[str, frozenset[str]]] = []
+    for number, (question, parts) in enumerate(_ragtruth(data)):
+        made = [document(f"{number}-{place}", "", part) for place, part in enumerate(parts)]
+        documents += made
+        sentences = [
+            one
+            for one in re.split(r"(?<=[.!?])\s+|\n+", said[question])
+            if 60 <= len(one) <= 300 and "passage" not in one.lower()
+        ]
+        if sentences:
+            relevant = frozenset(one.document_id for one in made)
+            queries.append((sentences[len(sentences) // 2], relevant))
+    return Judged(documents, drawn(queries))
 
 
 COLLECTIONS: dict[str, Callable[[Path], Judged]] = {
@@ -194,7 +199,7 @@ COLLECTIONS: dict[str, Callable[[Path], Judged]] = {
     "passage → counterpart": counterparts,
     "utterance → same intent": utterances,
     "topic → utterances": topics,
-    "NumPy: summary → entry": library,
+    "answer → passages": answers,
 }
 
 
@@ -212,26 +217,11 @@ def _ragtruth(data: Path) -> Iterator[tuple[str, list[str]]]:
             yield one["question"], [part for part in parts if part]
 
 
-def _docstrings() -> Iterator[tuple[str, str]]:
-    """Public functions and classes of NumPy, each text once."""
-    seen: set[str] = set()
-    modules = {"numpy": np, "linalg": np.linalg, "fft": np.fft, "random": np.random, "ma": np.ma}
-    for prefix, module in modules.items():
-        for name in dir(module):
-            text = getattr(getattr(module, name), "__doc__", None)
-            if name.startswith("_") or not isinstance(text, str):
-                continue
-            # Compiled functions begin with their signature.
-            cleaned = re.sub(r"\A\s*\w+\(.*?\)\s*\n\n", "", text, count=1, flags=re.DOTALL).strip()
-            if cleaned not in seen:
-                seen.add(cleaned)
-                yield f"{prefix}.{name}", cleaned
-
-
 def _same(one: str, other: str) -> bool:
     first, second = set(terms(one)), set(terms(other))
     return len(first & second) > SAME * len(first | second)
 
 
-def _drawn(queries: list[tuple[str, frozenset[str]]]) -> list[tuple[str, frozenset[str]]]:
+def drawn(queries: list[tuple[str, frozenset[str]]]) -> list[tuple[str, frozenset[str]]]:
+    """No more than `MOST` of them."""
     return random.Random(1).sample(queries, min(MOST, len(queries)))

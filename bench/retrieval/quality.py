@@ -28,6 +28,7 @@ from bench.retrieval.datasets import (
     passages_of,
     recall,
 )
+from bench.retrieval.libraries import LIBRARIES
 from interlock.bundles.model import RetrievalSpec
 from interlock.retriever.documents import Passage, cut
 from interlock.retriever.search import SearchRequest, SearchResult
@@ -51,7 +52,7 @@ LEGS = {"BM25": "keyword", "dense": "dense", "fused": "fused"}
 async def quality_tables(data: Path, console: Console) -> None:
     """nDCG@10 of documents in every collection; recall and precision of excerpts."""
     await documents_table(
-        {name: partial(make, data) for name, make in COLLECTIONS.items()}, console
+        {**{name: partial(make, data) for name, make in COLLECTIONS.items()}, **LIBRARIES}, console
     )
     await _chunking(data, console)
 

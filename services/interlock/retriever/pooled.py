@@ -8,7 +8,7 @@ may read. A passage's vector follows from its text alone.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -40,7 +40,7 @@ class PooledEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """The vectors of passages, shape `(len(texts), dimensions)`."""
-        return self._of([self._passage(tokens) for tokens in self._model.tokens(texts)])
+        return self._of(texts, map(self._passage, self._model.tokens(texts)))
 
     def _passage(self, tokens: Sequence[int]) -> Vectors:
         own, counts = np.unique(np.asarray(tokens, np.int64), return_counts=True)
@@ -54,10 +54,13 @@ class PooledEmbedder:
         A word counts by the square root of its idf; by 1 where it is a stopword, or in no passage:
         it may be a synonym.
         """
-        return self._of([self._question(text, frequencies) for text in texts])
+        return self._of(texts, (self._question(text, frequencies) for text in texts))
 
-    def _of(self, sums: Sequence[Vectors]) -> Vectors:
-        return unit(np.reshape(np.asarray(sums, np.float32), (-1, self.dimensions)))
+    def _of(self, texts: Sequence[str], sums: Iterable[Vectors]) -> Vectors:
+        rows = np.zeros((len(texts), self.dimensions), np.float32)
+        for row, total in zip(rows, sums, strict=True):
+            row[:] = total
+        return unit(rows)
 
     def _question(self, text: str, frequencies: Frequencies) -> Vectors:
         total = np.zeros(self.dimensions, np.float32)
@@ -67,7 +70,7 @@ class PooledEmbedder:
         return total
 
     def _sum(self, word: str) -> Vectors:
-        total: Vectors = self._model.vectors[self._model.tokens([word])[0]].sum(axis=0)
+        total: Vectors = self._model.vectors[next(self._model.tokens([word]))].sum(axis=0)
         return total
 
 

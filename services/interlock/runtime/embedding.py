@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import version
@@ -65,14 +65,12 @@ class WordLlamaEmbedder:
         # Normalised here: the library divides by zero for a text without tokens.
         return unit(self._model.embed(list(texts), norm=False))
 
-    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokens(self, texts: Sequence[str]) -> Iterator[list[int]]:
         """The tokens of each text: rows of `vectors`."""
-        found = []
         for start in range(0, len(texts), BATCH):
-            encoded = self._model.tokenize(list(texts[start : start + BATCH]))
-            # All of a batch are filled up to the longest.
-            found += [one.ids[: sum(one.attention_mask)] for one in encoded]
-        return found
+            for one in self._model.tokenize(list(texts[start : start + BATCH])):
+                # All of a batch are filled up to the longest.
+                yield one.ids[: sum(one.attention_mask)]
 
 
 @lru_cache(maxsize=1)
