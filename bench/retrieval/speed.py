@@ -23,6 +23,7 @@ from interlock.retriever.pooled import load_pooled
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import embedded_searcher
 from interlock.retriever.stage import decide
+from interlock.runtime.garbage import settle_garbage_collection
 from interlock.runtime.stage import Input
 from interlock_contracts.case import Case
 from interlock_contracts.event import Event
@@ -110,6 +111,7 @@ async def throughput_table(data: Path, console: Console, size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         searcher = await embedded_searcher(passages, Path(folder))
         inputs = [stage_input(bundle, text) for text in synthetic_queries(data, QUERIES)]
+        settle_garbage_collection()  # as a service does
         seconds, cpu = await _run(searcher, inputs)
     console.print(
         f"stage, {size:,} passages: {len(inputs) / seconds:,.0f} requests/s in one process, "

@@ -96,12 +96,11 @@ def keep(fused: Ranking, spec: RetrievalSpec) -> tuple[list[Hit], list[Dropped]]
     dropped: list[dict[str, str]] = []
     of_document: Counter[str] = Counter()
     for hit in fused.hits:
-        document = document_of(hit.chunk_id)
         if hit.score < spec.min_score:
             reason = "min_score"
         elif len(kept) >= spec.limit:
             reason = "limit"
-        elif of_document[document] >= spec.per_document:
+        elif of_document[document := document_of(hit.chunk_id)] >= spec.per_document:
             reason = "per_document"
         else:
             kept.append(hit)
