@@ -388,6 +388,7 @@ async def test_the_command_verifies_without_the_tools(world: World) -> None:
         stderr=asyncio.subprocess.PIPE,
     )
     shown, complaints = await process.communicate()
-    assert (process.returncode, complaints) == (0, b"")
+    said = [line for line in complaints.decode().splitlines() if "requests …" not in line]
+    assert (process.returncode, said) == (0, [])  # on a slow machine there is progress
     lines = shown.decode().splitlines()
     assert [line.split()[:2] for line in lines] == [[one, "identical"] for one in ids]
