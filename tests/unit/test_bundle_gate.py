@@ -236,6 +236,71 @@ def test_what_is_meant_is_not_warned_of(folder: Folder, file: str, old: str, new
     assert folder.advice() == []
 
 
+OWN = f"""\
+@id("order") permit (principal, {ACT.format("get_order")});
+@id("own") permit (principal, {ACT.format("create_refund")})
+when {{ context.facts.order.customer == principal.user }};
+"""
+BIG = f"(principal, {ACT.format('create_refund')}) when {{ context.arguments.amount > 100 }};"
+
+PART = BIG.replace("amount > 100", 'kind == "part"')
+
+
+@pytest.fixture
+def risky(folder: Folder) -> Folder:
+    """A refund of high risk, of any amount, to whoever made the order."""
+    folder.edit(
+        "tools.py", '@tool(effect="write", facts', '@tool(effect="write", risk="high", facts'
+    )
+    folder.edit("tools.py", "amount: int", "amount: int = Field(ge=0)")
+    folder.write("policies/refunds.cedar", OWN)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("tools.py", "", "# as it is"),
+        ("tools.py", "amount: int = Field(ge=0)", "amount: float | None = None"),
+        # Neither another way through, nor a forbid of something else, nor asking some bounds it.
+        ("policies/refunds.cedar", "", f'@id("big") permit {BIG}'),
+        ("policies/refunds.cedar", "", f'@id("part") forbid {PART}'),
+        ("bundle.yaml", "models:\n",
+         "overrides: [{id: o, effect: confirm, channels: [x]}]\nmodels:\n"),
+    ],
+)  # fmt: skip
+def test_an_amount_that_nothing_bounds_is_warned_of(
+    risky: Folder, file: str, old: str, new: str
+) -> None:
+    risky.edit(file, old, new)
+    found = [one for one in risky.advice() if one.code == "unbounded_amount"]
+    assert [one.place for one in found] == ["policies/refunds.cedar:2"]
+    assert "own lets everybody call create_refund with any amount" in found[0].message
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("tools.py", 'risk="high"', 'risk="medium"'),
+        ("tools.py", "Field(ge=0)", "Field(ge=0, le=1000)"),
+        ("tools.py", "int = Field(ge=0)", "Literal[5, 10]"),
+        ("tools.py", " = Field(ge=0)", ""),  # as well an identifier
+        ("tools.py", 'limit(2, per="day")', 'limit(900, per="day", sum="amount")'),
+        ("policies/refunds.cedar", "", f'@id("big") forbid {BIG}'),
+        ("policies/refunds.cedar", "", f'@id("big") @obligation("confirm") permit {BIG}'),
+        ("policies/refunds.cedar", '@id("own")', '@id("own") @obligation("confirm")'),
+        ("policies/refunds.cedar", "when {", "when { context.arguments.amount < 100 &&"),
+        ("bundle.yaml", "models:\n",
+         "overrides: [{id: o, effect: confirm, risks: [low]}]\nmodels:\n"),
+    ],
+)  # fmt: skip
+def test_an_amount_that_something_bounds_is_not(
+    risky: Folder, file: str, old: str, new: str
+) -> None:
+    risky.edit(file, old, new)
+    assert [one for one in risky.advice() if one.code == "unbounded_amount"] == []
+
+
 def test_the_example_and_the_measured_bundles_are_clean() -> None:
     for path in (Path("examples/support"), *sorted(Path("bench/gate/bundles").iterdir())):
         bundle, source = compile_from(path)

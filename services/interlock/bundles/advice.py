@@ -4,20 +4,21 @@ They are about what the gate would let through, or would never come to. Whatever
 wrong is a problem instead, and no bundle is built (`checks.py`).
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
 from interlock.bundles.model import Bundle
+from interlock.bundles.open_arguments import changing, open_amounts, open_texts
 from interlock.bundles.policies import Policy, read_policies
-from interlock.bundles.reach import Way, admitted_roles, paths
+from interlock.bundles.reach import Way, admitted_roles
 from interlock.bundles.source import Source
-from interlock_contracts.tools import ToolSpec
 
 Code = Literal[
     "unconstrained_tool",
     "unconstrained_argument",
+    "unbounded_amount",
     "never_permitted",
     "unreachable_tool",
     "unreachable_policy",
@@ -41,7 +42,8 @@ def advise(bundle: Bundle, source: Source, ways: Sequence[Way]) -> list[Advice]:
     policies, _ = read_policies(bundle)
     return [
         *_unconstrained(bundle, ways),
-        *_open_arguments(bundle, policies, ways),
+        *(Advice("unconstrained_argument", *one) for one in open_texts(bundle, policies, ways)),
+        *(Advice("unbounded_amount", *one) for one in open_amounts(bundle, ways)),
         *_never_permitted(bundle, source, ways),
         *_out_of_reach(bundle, source),
         *_dead_policies(policies, ways),
@@ -51,16 +53,9 @@ def advise(bundle: Bundle, source: Source, ways: Sequence[Way]) -> list[Advice]:
     ]
 
 
-def _changing(bundle: Bundle, ways: Iterable[Way]) -> dict[str, ToolSpec]:
-    """The reachable tools that write or reach outside, by name."""
-    reached = dict.fromkeys(way.action for way in ways if way.outcomes)
-    tools = {name: bundle.tools[name] for name in reached if name in bundle.tools}
-    return {name: tool for name, tool in tools.items() if tool.effect != "read"}
-
-
 def _unconstrained(bundle: Bundle, ways: Sequence[Way]) -> Iterator[Advice]:
     """Writes that a policy lets through whole, with no other policy that could object."""
-    for name, tool in _changing(bundle, ways).items():
+    for name, tool in changing(bundle, ways).items():
         through = {
             one.policy.place: one.policy
             for way in ways
@@ -75,51 +70,6 @@ def _unconstrained(bundle: Bundle, ways: Sequence[Way]) -> Iterator[Advice]:
                 f"{policy.id} lets every call of {name} ({tool.effect}) through; "
                 "add a condition, an @obligation, or a forbid",
             )
-
-
-def _open_arguments(
-    bundle: Bundle, policies: Sequence[Policy], ways: Sequence[Way]
-) -> Iterator[Advice]:
-    """Free text in an argument of a write that nothing looks at."""
-    read = {path for one in policies for path in paths(one.parsed["conditions"])}
-    for name, tool in _changing(bundle, ways).items():
-        looked_at = {*tool.accepts, *tool.confirms}
-        looked_at |= {ours for fact in tool.facts for ours in fact.arguments.values()}
-        looked_at |= {ours for rule in tool.after for ours in rule.same.values()}
-        for argument, schema in tool.parameters.get("properties", {}).items():
-            path = f"arguments.{argument}"
-            judged = any(one in ("arguments", path) or one.startswith(f"{path}.") for one in read)
-            if argument not in looked_at and not judged and _free(schema, tool.parameters):
-                yield Advice(
-                    "unconstrained_argument",
-                    "tools.py",
-                    f"{name}.{argument} is free text of a tool with effect {tool.effect!r} that "
-                    "no policy, pattern or enum looks at; say where it may come from (accepts), "
-                    "or give it a pattern",
-                )
-
-
-def _free(schema: Any, root: Mapping[str, Any], depth: int = 0) -> bool:
-    """Whether some text in a value of this schema may be anything at all."""
-    if depth > 16 or not isinstance(schema, Mapping):
-        return True
-    reference = str(schema.get("$ref", ""))
-    if reference.startswith("#/$defs/"):
-        part = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"))
-        return _free(part, root, depth + 1)
-    if any(bound in schema for bound in ("enum", "const", "pattern", "format")):
-        return False
-    branches = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
-    if branches:
-        return any(_free(branch, root, depth + 1) for branch in branches)
-    kinds = schema.get("type", "any")
-    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
-    inner = [*schema.get("properties", {}).values()]
-    if "array" in kinds:
-        inner.append(schema.get("items"))
-    if "object" in kinds and schema.get("additionalProperties", False) is not False:
-        inner.append(schema["additionalProperties"])
-    return bool(kinds & {"string", "any"}) or any(_free(one, root, depth + 1) for one in inner)
 
 
 def _never_permitted(bundle: Bundle, source: Source, ways: Sequence[Way]) -> Iterator[Advice]:
