@@ -196,7 +196,7 @@ def test_prune_asks_first_and_takes_only_what_is_unknown(
         asyncio.run(leave())
         where = ("--state", str(tmp_path))
         assert call(("index", "status", "--json", *where)).lines[0]["unknown"] == [left]
-        assert call(("index", "prune", "--dry-run", *where)).out == f"left {left}\n"
+        assert call(("index", "prune", "--dry-run", *where)).out == f"would delete {left}\n"
         unasked = call(("index", "prune", *where))
         assert unasked.status == 1 and left in unasked.err
         assert list(engines.weaviate.collections) == [left]

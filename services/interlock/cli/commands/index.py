@@ -226,7 +226,8 @@ def prune(
         print_json({"unknown": unknown, "deleted": gone})
         return
     for name in unknown:
-        out.print(f"{'deleted' if name in gone else 'left'} {name}", markup=False)
+        said = "would delete" if dry_run else "deleted" if name in gone else "in use, left:"
+        out.print(f"{said} {name}", markup=False)
     if not unknown:
         out.print("there is nothing to delete")
 
