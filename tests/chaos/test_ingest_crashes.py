@@ -17,10 +17,10 @@ from interlock.cli.operator import activate_folder
 from interlock.cli.system import Worker
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch
+from interlock.retriever.pooled import load_pooled
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
 from interlock.runtime.broker.server import EmbeddedBroker
-from interlock.runtime.embedding import load_wordllama
 from interlock.runtime.errors import RetryLater, UserError
 from interlock.runtime.keys import make_keys
 from interlock.runtime.log import JetStreamLog
@@ -91,7 +91,7 @@ async def test_what_is_acknowledged_is_found_and_nothing_is_half_visible(
     fresh_broker: EmbeddedBroker, tmp_path: Path
 ) -> None:
     acknowledged: dict[int, int] = {}
-    generations = Generations(fresh_broker.state / "index", load_wordllama())
+    generations = Generations(fresh_broker.state / "index", load_pooled())
     enough = asyncio.Event()
 
     async def write(documents: Documents, first: int) -> None:
@@ -139,7 +139,7 @@ async def switched(generations: Generations) -> None:
 async def from_the_log(events: JetStreamLog, folder: Path) -> Searcher:
     """A search over an index made of the log alone: the killed ones' has to be the same."""
     bundle = compile_bundle(EXAMPLE)
-    live = LiveSearch(EXAMPLE, events, Generations(folder, load_wordllama()))
+    live = LiveSearch(EXAMPLE, events, Generations(folder, load_pooled()))
     await live.start()
     searcher = await live.of(bundle)
     assert isinstance(searcher, Searcher)
