@@ -6,7 +6,10 @@ from importlib.util import find_spec
 
 from interlock.bundles.model import Bundle, ModelCandidate
 
-MEND = "set it in the generator's environment; without it the next candidate answers"
+MEND = (
+    "set it in the environment of the service that asks: the generator, for a classifier the "
+    "intent-router; without it the next candidate answers"
+)
 
 
 def out_of_reach(bundle: Bundle) -> list[str]:
