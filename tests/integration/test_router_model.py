@@ -122,6 +122,15 @@ async def test_a_model_chooses_the_intent(tmp_path: Path, monkeypatch: pytest.Mo
             assert [one["data"] for one in made.lines] == [one["data"] for one in recorded]
         assert len(server.seen) == before
 
+        request_id = taken[0].subject.request_id
+        told = await asyncio.to_thread(
+            call, ["prompt", request_id, "--step", "0", "--state", str(settings.state)]
+        )
+        assert told.status == 0, told.err
+        assert TASTE in told.out
+        assert "intent: classify by openai/m-small" in told.out
+        assert '"chat.completion"' in told.out, "the provider's own response was recorded"
+
         shown = await asyncio.to_thread(
             call, ["route", TASTE, "--bundle", str(settings.bundle), "--state", str(tmp_path)]
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from tests.unit.test_router import BUNDLE, request_input
@@ -9,12 +10,14 @@ from tests.unit.test_router_choosing import ODD, USING, Says, bundle, choosing
 
 from interlock.bundles.classifier import ModelClassifier
 from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute
+from interlock.cli.commands.prompt import said_of_intent
 from interlock.intent_router.stage import decide
+from interlock.models.recording import FileRecordings
 from interlock.replay.log import MemoryLog
 from interlock.replay.verify import verify_request
 from interlock.replay.whatif import Setup, WhatIf
 from interlock.runtime.decision import Decider
-from interlock.runtime.errors import RetryLater
+from interlock.runtime.errors import RetryLater, UserError
 from interlock.runtime.stage import Draft, Input
 from interlock_contracts.event import Event
 from interlock_contracts.failures import FailureCode
@@ -71,6 +74,18 @@ async def test_a_what_if_takes_the_recorded_choice_where_the_same_would_be_asked
     other = await WhatIf(plain, None).run(await history(plain, model), Setup(bundle=bundle()))
     assert "(none was asked)" in str(other.missing)
     assert len(model.asked) == 1
+
+
+async def test_the_prompt_is_shown_again(tmp_path: Path) -> None:
+    only = Only(bundle())
+    _, made, *_ = await history(only, choosing("policy_question"))
+    one = said_of_intent(made.case, only.active(), FileRecordings(tmp_path))
+    assert (one.step, one.same, one.record.task) == (0, True, "classify")
+    assert ODD in one.prompt
+    other = bundle(prompts={"choosing": "Choose!"})
+    assert not said_of_intent(made.case, other, FileRecordings(tmp_path)).same
+    with pytest.raises(UserError, match="no model chose"):
+        said_of_intent(made.case, BUNDLE, FileRecordings(tmp_path))
 
 
 @pytest.mark.parametrize(

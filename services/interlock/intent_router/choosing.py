@@ -130,11 +130,8 @@ def _question(
     case: Case, bundle: Bundle, spec: ModelClassifier, now: datetime
 ) -> tuple[ModelRequest | str, Packed]:
     """What to ask, or why nobody may be asked; and the prompt. Pure: a replay asks the same."""
-    models = bundle.models.get(spec.model)
-    if models is None:
-        raise NeverRetry(FailureCode.STAGE_FAILED, f"the bundle has no model route {spec.model!r}")
+    packed, models = packed_question(case, bundle, spec), bundle.models[spec.model]
     counter = counter_of(models.candidates)
-    packed = pack(case, models, counter, lambda fit: _prompt(bundle, spec, models, fit.request))
     tokens = packed.packing.tokens if packed.packing else counter.count(packed.prompt)
     left_s = spec.timeout_s
     if case.deadline is not None:
@@ -160,6 +157,19 @@ def _question(
         schema=_schema(options(bundle, spec)),
     )
     return request, packed
+
+
+def packed_question(case: Case, bundle: Bundle, spec: ModelClassifier) -> Packed:
+    """The prompt, and what was left out of it.
+
+    Raises:
+        NeverRetry: the bundle has no such model route, or its prompt cannot be rendered.
+    """
+    models = bundle.models.get(spec.model)
+    if models is None:
+        raise NeverRetry(FailureCode.STAGE_FAILED, f"the bundle has no model route {spec.model!r}")
+    counter = counter_of(models.candidates)
+    return pack(case, models, counter, lambda fit: _prompt(bundle, spec, models, fit.request))
 
 
 def _prompt(bundle: Bundle, spec: ModelClassifier, models: ModelRoute, request: Request) -> str:

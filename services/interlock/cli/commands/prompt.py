@@ -38,7 +38,8 @@ USER = "replay"
 class Said:
     """One step: the prompt as it is rendered again, the record, and the provider's own response.
 
-    `same` says whether this prompt is the one whose digest the proposal has.
+    Step 0 is the choice of the intent. `same` says whether this prompt is the one whose digest the
+    event has.
     """
 
     step: int
@@ -51,7 +52,8 @@ class Said:
 def prompt(
     request_id: Annotated[str, typer.Argument(help="The request's id (a ULID).")],
     step: Annotated[
-        int | None, typer.Option(min=1, help="This proposal only; default: every one.")
+        int | None,
+        typer.Option(min=0, help="This proposal only, 0: the choice of the intent; default: all."),
     ] = None,
     state: StateOption = None,
     json_: JsonOption = False,
@@ -93,14 +95,39 @@ async def _read(settings: Settings, request_id: str, step: int | None) -> list[S
                 event = message.event()
             except InvalidEvent:
                 continue
-            if event.subject.event != "proposal" or step not in (None, event.case.step):
+            chosen = event.subject.event in ("route", "declined")
+            if not chosen and event.subject.event != "proposal":
+                continue
+            if step not in (None, event.case.step) or (chosen and not _asked(event.case)):
                 continue
             try:
                 bundle = await bundles.get(event.case.bundle)
             except (BundleRefused, BundleUnknown) as error:
                 raise UserError(f"the bundle of proposal {event.case.step}: {error}") from None
-            found.append(said(event.case, bundle, recordings))
+            tell = said_of_intent if chosen else said
+            found.append(tell(event.case, bundle, recordings))
     return found
+
+
+def _asked(case: Case) -> bool:
+    """Whether a model chose, or should have chosen, the intent of this case."""
+    choice = case.route.choice if case.route is not None else None
+    return choice is not None and choice.model is not None
+
+
+def said_of_intent(case: Case, bundle: "Bundle", recordings: "Recordings") -> Said:
+    """What was asked and answered when a model chose the intent; raises `UserError` as `said`."""
+    from interlock.intent_router.choosing import packed_question
+
+    choice = case.route.choice if case.route is not None else None
+    spec = bundle.router.classifier
+    if choice is None or choice.model is None or spec is None:
+        raise UserError("no model chose the intent of this request")
+    try:
+        prompt = packed_question(case, bundle, spec).prompt
+    except NeverRetry as error:
+        raise UserError(f"the choice of the intent: {error.message}") from None
+    return _said(0, prompt, choice.model, recordings)
 
 
 def said(case: Case, bundle: "Bundle", recordings: "Recordings") -> Said:
@@ -119,12 +146,16 @@ def said(case: Case, bundle: "Bundle", recordings: "Recordings") -> Said:
         prompt = packed_prompt(bundle, before, case.route, case.step).prompt
     except NeverRetry as error:
         raise UserError(f"proposal {case.step}: {error.message}") from None
+    return _said(case.step, prompt, record, recordings)
+
+
+def _said(step: int, prompt: str, record: ModelRecord, recordings: "Recordings") -> Said:
     raw = None
     if record.recording is not None:
         with suppress(LookupError):  # kept by another machine, or deleted
             raw = recordings.get(record.recording).raw
     same = digest_bytes(prompt.encode()) == record.prompt
-    return Said(case.step, prompt, same, record, raw)
+    return Said(step, prompt, same, record, raw)
 
 
 def _show(one: Said) -> None:
@@ -136,7 +167,8 @@ def _show(one: Said) -> None:
         used.append(f"{record.cost_micros} micros")
     if record.elapsed_ms is not None:
         used.append(f"{record.elapsed_ms} ms")
-    out.print(f"proposal {one.step}: {', '.join(used)}", style="bold", markup=False)
+    what = f"proposal {one.step}" if one.step else "intent"
+    out.print(f"{what}: {', '.join(used)}", style="bold", markup=False)
     for why in record.passed_over:
         out.print(f"passed over: {why}", style="dim", markup=False)
     for title, text in (("prompt", one.prompt), ("output", record.output), ("raw", one.raw)):
