@@ -1,9 +1,13 @@
 """Terms, weights, fusion and what is kept."""
 
+import copy
+import pickle
+
 import pytest
+from pydantic import ValidationError
 
 from interlock.bundles.model import RetrievalSpec
-from interlock.retriever.fusion import fuse, keep
+from interlock.retriever.fusion import fuse, keep, ordered, reordered
 from interlock.retriever.index import ranking
 from interlock.retriever.keywords import (
     STOPWORDS,
@@ -85,6 +89,20 @@ def test_equal_scores_are_ordered_by_id() -> None:
 
 def test_no_legs() -> None:
     assert fused(9) == fused(9, leg("keyword"), leg("dense")) == {}
+
+
+def test_a_list_made_of_another_is_as_if_validated() -> None:
+    scored = [("b", 0.5), ("a", 0.5), ("é#1", 0.75), ("c", 0.0)]
+    quick, slow = reordered("fused", scored), ordered("fused", scored)
+    assert quick == slow and quick.model_dump_json() == slow.model_dump_json()
+    assert Ranking.model_validate_json(quick.model_dump_json()) == quick
+    one, other = quick.hits[0], slow.hits[0]
+    assert hash(one) == hash(other) and copy.deepcopy(one) == other
+    assert pickle.loads(pickle.dumps(one)) == other
+    assert one.model_copy(update={"score": 1.0}) == other.model_copy(update={"score": 1.0})
+    assert one.model_fields_set == other.model_fields_set
+    with pytest.raises(ValidationError, match="frozen"):
+        one.score = 1.0  # type: ignore[misc]  # must be refused
 
 
 def test_scores_of_nothing_are_no_hits() -> None:

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.fusion import FINE, document_of, ordered, rounded
+from interlock.retriever.fusion import FINE, document_of, reordered, rounded
 from interlock.retriever.keywords import counts_kept
 from interlock.retriever.vocabulary import Frequencies
 from interlock_contracts.retrieval import Hit, Ranking
@@ -54,7 +54,7 @@ def by_judgement(before: Ranking, judged: Mapping[str, float]) -> Ranking:
         (hit.chunk_id, rounded(chances.get(hit.chunk_id, least * min(hit.score, 1.0)), FINE))
         for hit in before.hits
     ]
-    return ordered(RERANKED, scored)
+    return reordered(RERANKED, scored)
 
 
 def diverse(
@@ -82,7 +82,7 @@ def diverse(
         (name, rounded(min(max(score - weight * penalties[name], 0.0), floor), FINE))
         for name, score in left.items()
     ]
-    return ordered(DIVERSE, [*taken, *rest])
+    return reordered(DIVERSE, [*taken, *rest])
 
 
 def supported(before: Ranking, weight: float) -> Ranking:
@@ -103,7 +103,7 @@ def supported(before: Ranking, weight: float) -> Ranking:
         other = first[document] if first[document] is not hit else second.get(document)
         score = hit.score + (weight * other.score if other else 0.0)
         scored.append((hit.chunk_id, rounded(score / (1 + weight), FINE)))
-    return ordered(SIBLINGS, scored)
+    return reordered(SIBLINGS, scored)
 
 
 def title_coverage(
@@ -125,7 +125,7 @@ def title_coverage(
         if place < DEPTH:
             coverage = _coverage(titles.get(hit.chunk_id, ""), query, frequencies, hit.score)
         scored.append((hit.chunk_id, rounded((hit.score + weight * coverage) / (1 + weight), FINE)))
-    return ordered(TITLE, scored)
+    return reordered(TITLE, scored)
 
 
 def _coverage(
