@@ -44,7 +44,7 @@ from interlock_contracts.tools import ToolArguments, tool, tool_spec
 from interlock_contracts.verdict import Decision
 
 PROPOSALS = 4_000
-RUNS = 3
+RUNS = 5
 """Of which the quickest counts: what else the machine does slows others down."""
 
 
