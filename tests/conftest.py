@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 from tests.support.broker import running_broker
 
 from interlock.runtime.broker.server import EmbeddedBroker
+
+settings.register_profile("untimed", deadline=None)  # machines are noisy, and no test is timed
+settings.load_profile("untimed")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -33,7 +33,7 @@ def outcome(line: str | bytes) -> str:
         return f"{error.code}: {error.message}"
 
 
-@settings(max_examples=400, deadline=None)  # the first reason collects all field names
+@settings(max_examples=400)  # the first reason collects all field names
 @given(st.lists(st.tuples(st.integers(0, len(LINE)), st.integers(0, 12), PIECES), max_size=3))
 def test_a_line_cut_apart_reads_as_the_whole_line_does(edits: list[tuple[int, int, str]]) -> None:
     line = LINE

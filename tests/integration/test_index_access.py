@@ -109,9 +109,7 @@ async def everything(
 
 
 @engines
-@settings(
-    max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
-)
+@settings(max_examples=20, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     corpus=corpora(),
     word=st.sampled_from(WORDS),

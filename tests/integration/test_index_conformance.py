@@ -128,7 +128,7 @@ async def test_vectors_are_what_was_stored_of_what_may_be_read(opened: Opened) -
 
 
 @engines
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=10, derandomize=True)
 @given(corpus=corpora(), data=st.data())
 def test_order_does_not_depend_on_how_the_index_was_filled(
     opened: Opened, corpus: list[Entry], data: st.DataObject

@@ -88,9 +88,7 @@ def said(number: int) -> str:
     return f"it is done, {name(number)}"
 
 
-@settings(
-    deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     plans=st.lists(st.lists(st.booleans(), min_size=1, max_size=3), min_size=1, max_size=6),
     chance=st.randoms(use_true_random=False),

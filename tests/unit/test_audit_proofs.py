@@ -29,9 +29,7 @@ from interlock.runtime.errors import UserError
 
 PUBLIC = KEY.public_key()
 SIZE = 600
-anyway = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+anyway = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,6 @@ def test_an_untouched_store_is_fine(honest: Path) -> None:
 
 numbers = st.integers(1, SIZE)
 anyway = settings(
-    deadline=None,
     max_examples=40,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

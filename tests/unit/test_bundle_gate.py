@@ -193,6 +193,8 @@ MUST_WARN = [
     ("review_class", "bundle.yaml", "models:\n",
      "overrides: [{id: o, effect: review, roles: [x], review_class: refund}]\nmodels:\n",
      "bundle.yaml:18"),
+    ("review_class", "bundle.yaml", "models:\n",
+     "groups: {leads: [kim]}\nreviewers: {treasury: [leads]}\nmodels:\n", "bundle.yaml:19"),
     ("review_class", "policies/notes.cedar", '@obligation("confirm") ',
      f'@obligation("review:a") permit (principal, {NOTE});\n@id("n2") @obligation("review:b") ',
      "notes.cedar:2"),
@@ -206,6 +208,16 @@ def test_each_fault_is_warned_of_at_its_place(
     folder.edit(file, old, new)
     found = [one for one in folder.advice() if one.code == code]
     assert [one.place for one in found if one.place.endswith(place)], folder.advice()
+
+
+@pytest.mark.parametrize(("leads", "warned"), [("kim", True), ("kim, lee", False)])
+def test_two_people_are_wanted_where_one_may_decide(
+    folder: Folder, leads: str, warned: bool
+) -> None:
+    folder.edit("policies/refunds.cedar", "review:refunds", "review:refunds, two_person")
+    groups = f"groups: {{leads: [{leads}]}}\nreviewers: {{refunds: [leads]}}\nmodels:\n"
+    folder.edit("bundle.yaml", "models:\n", groups)
+    assert [one.place for one in folder.advice()] == ["policies/refunds.cedar:4"] * warned
 
 
 MUST_NOT_WARN = [

@@ -261,7 +261,7 @@ async def _deliver(world: World, process: Performer, granted: Grant, fault: str)
             setattr(world, hook[0], nothing)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     name=st.sampled_from(["pay_again", "pay_ask", "pay_once"]),
     plan=st.lists(

@@ -96,14 +96,22 @@ async def structured(data: dict[str, Any] | None, **contract: Any) -> set[Code]:
     return await judged(wanted, changed_bundle(outputs={"default": given}))
 
 
+BOB_REVIEWS = changed_bundle(groups={"leads": ("bob",)}, reviewers={"refunds": ("leads",)})
+
+
 async def decided(
-    *, amount: int = 10_100, by: str = "bob", kind: str = "reviewed", **how: Any
+    *,
+    amount: int = 10_100,
+    by: str = "bob",
+    kind: str = "reviewed",
+    bundle: Bundle = BUNDLE,
+    **how: Any,
 ) -> set[Code]:
     """What follows from a person's decision; a review unless said otherwise."""
     world = World()
     text = f"Refund A-1001 {amount / 100:.2f} EUR"
-    found = await world.judge(make_case(proposal(refund(amount)), text=text))
-    return await caught(world.person(found["verdict"], by, kind=kind, **how))
+    found = await world.judge(make_case(proposal(refund(amount)), text=text), bundle)
+    return await caught(world.person(found["verdict"], by, kind=kind, bundle=bundle, **how))
 
 
 async def of_an_answer(decision: Any = "approve", **how: Any) -> set[Code]:
@@ -228,6 +236,10 @@ CASES: dict[Code, tuple[Seen, Seen]] = {
     ),
     Code.APPROVAL_MISMATCH: (partial(decided, digest="sha256:" + "0" * 64), decided),
     Code.REQUESTER_IS_APPROVER: (partial(decided, by="ann"), partial(decided, by="bob")),
+    Code.APPROVER_NOT_ALLOWED: (
+        partial(decided, by="carol", bundle=BOB_REVIEWS),
+        partial(decided, by="bob", bundle=BOB_REVIEWS),
+    ),
     # output contracts
     Code.OUTPUT_MALFORMED: (partial(judged, proposal(malformed="no JSON")), partial(judged, WORDS)),
     Code.CITATION_MISSING: (

@@ -79,7 +79,6 @@ edits = st.tuples(
 )
 
 
-@settings(deadline=None)  # each starts an event loop
 @given(st.lists(edits, min_size=1, max_size=3))
 def test_no_change_of_any_byte_lets_something_else_run(changes: list[tuple[int, str, int]]) -> None:
     body = bytearray(BODY)
@@ -95,7 +94,6 @@ def test_no_change_of_any_byte_lets_something_else_run(changes: list[tuple[int, 
     assert ran(bytes(body)) in ([], [APPROVED.data])
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5), st.text("abcXYZ019-_", min_size=1, max_size=26))
 def test_no_grant_runs_on_another_subject(place: int, token: str) -> None:
     tokens = str(APPROVED.subject).split(".")
@@ -114,7 +112,7 @@ values = st.one_of(
 names = st.sampled_from(["order_id", "amount_cents", "reason", "iban", "lines", "new"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(names, values | st.just(...), st.booleans(), st.booleans())
 def test_no_argument_changes_after_an_approval(
     name: str, value: Any, resealed: bool, shown: bool
@@ -193,7 +191,6 @@ PLACES = [
 ]  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.sampled_from(PLACES), st.text("abcdefg_XYZ", min_size=12, max_size=20))
 def test_an_unknown_field_passes_in_no_event_at_no_depth(
     place: tuple[str, tuple[Any, ...]], name: str

@@ -9,6 +9,7 @@ from tests.unit.gate_world import (
     KEY,
     NOW,
     World,
+    changed_bundle,
     event,
     make_case,
     proposal,
@@ -117,6 +118,35 @@ async def test_what_is_no_approval_is_a_dead_letter(
 ) -> None:
     case = await waiting(world, amount)
     assert await refusal(world, case, by, **how) is code
+
+
+LEADS = changed_bundle(
+    groups={"leads": ("bob", "eve")}, reviewers={"refunds": ("leads",), "general": ("leads",)}
+)
+
+
+async def test_only_those_of_the_class_review(world: World) -> None:
+    text = TEXTS[10_100]
+    judged = await world.judge(make_case(proposal(refund(10_100)), text=text), LEADS)
+    assert judged["review"].reviewers == ("bob", "eve")
+    assert await refusal(world, judged["verdict"], "carol", bundle=LEADS) is (
+        Code.APPROVER_NOT_ALLOWED
+    )
+    (draft,) = await world.person(judged["verdict"], "bob", bundle=LEADS)
+    assert isinstance(draft.data, Grant)
+    assert draft.data.approved_by == ("bob",)
+
+
+async def test_a_second_person_is_one_of_the_class_too(world: World) -> None:
+    text = TEXTS[20_100]
+    judged = await world.judge(make_case(proposal(refund(20_100)), text=text), LEADS)
+    case = judged["verdict"]
+    assert await world.person(case, "ann", kind="confirmed", bundle=LEADS) == []
+    assert await refusal(world, case, "carol", bundle=LEADS) is Code.APPROVER_NOT_ALLOWED
+    assert await world.person(case, "bob", bundle=LEADS) == []
+    (draft,) = await world.person(case, "eve", bundle=LEADS)
+    assert isinstance(draft.data, Grant)
+    assert draft.data.approved_by == ("ann", "bob", "eve")
 
 
 async def test_after_a_dead_letter_the_action_still_waits(world: World) -> None:

@@ -267,7 +267,7 @@ async def test_waiting_ends_with_the_deadline(shop: Shop) -> None:
 # properties
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     steps=st.lists(
         st.tuples(

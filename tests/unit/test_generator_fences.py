@@ -83,7 +83,7 @@ TOOLS = {name: GET_ORDER.model_copy(update={"name": name}) for name in NAMES}
 SHOWS_TOOLS = "{{ request.text }}{% for t in tools %}<{{ t.name }}>{% endfor %}"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @for_all(
     allowed=st.lists(st.sampled_from(NAMES), unique=True),
     planned=st.lists(st.sampled_from(NAMES), unique=True),

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given as every
-from hypothesis import settings
 from hypothesis import strategies as st
 from tests.support.generator import ZERO, FakeLog, bundle, case, given, proposal_of
 
@@ -121,7 +120,6 @@ def test_a_placeholder_that_a_document_wrote_is_given_to_nothing_else() -> None:
     assert not {"[EMAIL_1]", "[EMAIL_2]"} & hidden.keys()
 
 
-@settings(deadline=None)
 @every(st.lists(st.sampled_from([MAIL, OTHER, CARD, "a", "[EMAIL_2]", " ", "\n"]), max_size=12))
 def test_placeholders_round_trip_through_what_a_model_says(words: list[str]) -> None:
     text = " ".join(["x", *words])

@@ -155,7 +155,7 @@ PIECES = st.sampled_from(VALUES + BETWEEN)
 TEXTS = st.one_of(st.lists(PIECES, max_size=12).map("".join), st.text(max_size=80))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(TEXTS)
 def test_redaction_can_be_undone_and_done_again_without_effect(text: str) -> None:
     redacted = redact(text)
@@ -165,7 +165,7 @@ def test_redaction_can_be_undone_and_done_again_without_effect(text: str) -> Non
     assert redact(redacted.text).text == redacted.text
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(TEXTS)
 def test_findings_are_in_order_within_the_text_and_apart(text: str) -> None:
     end = 0
@@ -204,7 +204,7 @@ def test_a_request_keeps_its_placeholders_through_the_conversation() -> None:
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(TEXTS.filter(str.strip), min_size=1, max_size=3))
 def test_whoever_has_the_request_can_put_the_values_back(texts: list[str]) -> None:
     try:

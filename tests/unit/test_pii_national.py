@@ -197,7 +197,7 @@ def test_a_random_text_of_a_form_is_hardly_ever_taken(form: str) -> None:
     )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(
         st.sampled_from([text for _, text, _ in EXAMPLES] + [" ", ", ", "\n", "1", "A", "[X_1]"]),

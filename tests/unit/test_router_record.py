@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.test_router import BUNDLE, USING, request_input, told
 from tests.unit.test_router_rules import bundle, route
@@ -135,7 +135,6 @@ OFFERING = Bundle.model_validate(
 )
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(

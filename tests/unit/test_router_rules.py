@@ -223,6 +223,8 @@ overrides: [{id: o, effect: review, review_class: x, personal: [CARD]}]
         ("intent: ask, groups", "intent: asking, groups", "no intent 'asking'"),
         ("id: b, intent: ask, groups: [testers]", "id: b, intent: ask", "takes every request"),
         ("groups: [testers]}", "intents: [ask]}", "put the rule under after"),
+        ("groups: {", "reviewers: {general: [tester]}\ngroups: {", "did you mean 'testers'"),
+        ("groups: {", "reviewers: {general: []}\ngroups: {", "nobody may decide about general"),
         ("groups: [testers]}", "pattern: '('}", "not a regular expression"),
         ("{id: a,", "{id: b,", "'b' is taken"),
         ("effect: review, review_class: x", "effect: block, review_class: x", "no review class"),

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.gate_world import (
     BUNDLE,
@@ -89,7 +89,6 @@ def test_how_similar_a_clause_must_be_follows_the_examples(usual: float, cut: bo
     assert bool(found) is cut
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_parts_are_in_order_and_within_the_text(text: str) -> None:
     end = 0

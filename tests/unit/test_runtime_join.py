@@ -213,6 +213,5 @@ TestJoin = Join.TestCase
 TestJoin.settings = settings(
     max_examples=40,
     stateful_step_count=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.gate_world import ROUTE, World, changed_bundle, make_case, proposal, refund
 from tests.unit.test_router_rules import bundle, outcome, route
@@ -95,7 +95,6 @@ def test_plain_words_are_none(text: str) -> None:
     assert not list(signals_in(text, retrieved=True))
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300), st.booleans())
 def test_any_text_is_read_and_places_are_within(text: str, retrieved: bool) -> None:
     for kind, start, end in signals_in(text, retrieved=retrieved):
@@ -231,7 +230,6 @@ def test_what_is_no_sign_in_a_result(output: Any) -> None:
     assert signals_of_results(after(output).steps) == ()
 
 
-@settings(deadline=None)
 @given(st.lists(st.text(max_size=30) | st.sampled_from([PLANTED, "jailbreak", "İgnore all"])))
 def test_every_place_is_within_its_text(texts: list[str]) -> None:
     for one in signals_of_results(after(texts).steps):

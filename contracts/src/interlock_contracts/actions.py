@@ -17,6 +17,7 @@ from interlock_contracts.base import (
     Time,
     Token,
     is_absent,
+    is_empty,
 )
 from interlock_contracts.canonical import canonical_json, digest
 from interlock_contracts.failures import Failure
@@ -57,6 +58,8 @@ class Review(Model):
     summary: CleanText
     digest: Digest
     review_class: Token
+    reviewers: tuple[Name, ...] = Field(default=(), exclude_if=is_empty)
+    """Who may decide; without names any reviewer of the tenant but the requester."""
     requester: Name
     request_text: CleanText
     provenance: tuple[Provenance, ...]

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from interlock_contracts.answer import Answer
-from interlock_contracts.base import CleanText, Digest, Model, Name, Time, Token
+from interlock_contracts.base import CleanText, Digest, Model, Name, Time, Token, is_empty
 from interlock_contracts.retrieval import Chunk
 from interlock_contracts.verdict import Violation
 
@@ -46,6 +46,8 @@ class AnswerReview(Model):
     action: Token
     digest: Digest
     review_class: Token
+    reviewers: tuple[Name, ...] = Field(default=(), exclude_if=is_empty)
+    """Who may decide; without names any reviewer of the tenant but the requester."""
     requester: Name
     request_text: CleanText
     answer: Answer

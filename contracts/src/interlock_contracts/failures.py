@@ -83,6 +83,7 @@ class FailureCode(StrEnum):
     UNTRUSTED_INSTRUCTION = "untrusted_instruction"
     MODEL_NOT_ALLOWED = "model_not_allowed"
     REQUESTER_IS_APPROVER = "requester_is_approver"
+    APPROVER_NOT_ALLOWED = "approver_not_allowed"
     # runtime
     MALFORMED_JSON = "malformed_json"
     EVENT_INVALID = "event_invalid"
@@ -205,6 +206,7 @@ MEANING: dict[FailureCode, str] = {
         "No model of the route may take this request: its data class, region or task."
     ),
     FailureCode.REQUESTER_IS_APPROVER: "The person who decided is the one who asked.",
+    FailureCode.APPROVER_NOT_ALLOWED: "The person who decided is none who reviews this class.",
     FailureCode.MALFORMED_JSON: "The body is not JSON.",
     FailureCode.EVENT_INVALID: (
         "The body is JSON, but not what the event's schema says, or not what its subject says."

@@ -49,6 +49,7 @@ def advise(bundle: Bundle, source: Source, ways: Sequence[Way]) -> list[Advice]:
         *_dead_policies(policies, ways),
         *_unused(bundle, source),
         *_misspelt(bundle, source, policies),
+        *_alone(bundle, policies),
         *_clashing(ways),
     ]
 
@@ -150,7 +151,7 @@ def _unused(bundle: Bundle, source: Source) -> Iterator[Advice]:
 
 
 def _misspelt(bundle: Bundle, source: Source, policies: Sequence[Policy]) -> Iterator[Advice]:
-    """Review classes that look like one of an intent's, and are not."""
+    """Review classes that look like one of an intent's and are not; reviewers of none."""
     declared = {intent.review_class for intent in bundle.intents.values()}
     named = [(one.place, one.id, name) for one in policies for name in _classes(one)]
     for output, contract in bundle.outputs.items():
@@ -164,6 +165,23 @@ def _misspelt(bundle: Bundle, source: Source, policies: Sequence[Policy]) -> Ite
         if near:
             message = f"{who} asks the class {name!r}, no intent's; is {near[0]!r} meant?"
             yield Advice("review_class", place, message)
+    asked = declared | {name for _, _, name in named}
+    for name in bundle.reviewers:
+        if name not in asked:
+            place = source.place(("reviewers", name))
+            yield Advice("review_class", place, f"nothing asks the class {name!r}")
+
+
+def _alone(bundle: Bundle, policies: Sequence[Policy]) -> Iterator[Advice]:
+    """Policies that want two people of a class in which there is one."""
+    classes = {intent.review_class for intent in bundle.intents.values()}
+    only = classes if len(classes) == 1 else set()
+    for policy in policies:
+        for name in (_classes(policy) or only) if "two_person" in policy.obligations else ():
+            reviewers = bundle.reviewers_of(name)
+            if reviewers is not None and len(reviewers) < 2:
+                message = f"{policy.id} wants two people, and one alone may decide about {name!r}"
+                yield Advice("review_class", policy.place, message)
 
 
 def _clashing(ways: Sequence[Way]) -> Iterator[Advice]:

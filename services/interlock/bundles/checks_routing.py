@@ -1,6 +1,6 @@
-"""Cross-checks of the router's rules and of the overrides: what a bundle's schema cannot say."""
+"""Cross-checks of rules, overrides and reviewers: what a bundle's schema cannot say."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from difflib import get_close_matches
 
 from interlock.bundles.classes import KNOWN_LATER, Override, RequestClass, RouterRule
@@ -12,7 +12,7 @@ from interlock_contracts.signals import SIGNAL_KINDS
 
 
 def check_routing(bundle: Bundle, source: Source) -> Iterator[str]:
-    """Every problem of the router's rules, their order, its classifier and the overrides."""
+    """Every problem of the router's rules and classifier, of overrides and reviewers."""
     seen: dict[str, Location] = {}
     for part in ("before", "after"):
         for index, rule in enumerate(getattr(bundle.router, part)):
@@ -30,6 +30,8 @@ def check_routing(bundle: Bundle, source: Source) -> Iterator[str]:
         at = ("overrides", index)
         yield from _own_id(override.id, seen, source, at)
         yield from _override(override, bundle, source, at)
+    for review_class, groups in bundle.reviewers.items():
+        yield from _reviewers(review_class, groups, bundle, source)
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> str:
@@ -112,6 +114,17 @@ def _override(override: Override, bundle: Bundle, source: Source, at: Location) 
     if override.reply is not None and override.effect != "block":
         yield source.problem((*at, "reply"), "only a block has a reply")
     yield from _class(override, bundle, source, at)
+
+
+def _reviewers(
+    review_class: str, groups: Sequence[str], bundle: Bundle, source: Source
+) -> Iterator[str]:
+    at: Location = ("reviewers", review_class)
+    for index, name in enumerate(groups):
+        if name not in bundle.groups:
+            yield source.problem((*at, index), unknown("group", name, bundle.groups))
+    if not bundle.reviewers_of(review_class):
+        yield source.problem(at, f"nobody may decide about {review_class}: name a group of users")
 
 
 def _class(one: RequestClass, bundle: Bundle, source: Source, at: Location) -> Iterator[str]:

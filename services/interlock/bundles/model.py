@@ -319,7 +319,9 @@ class Bundle(Model):
     router: RouterSpec = RouterSpec()
     overrides: tuple[Override, ...] = Field(default=(), exclude_if=is_empty)
     groups: dict[Token, tuple[Name, ...]] = Field(default={}, exclude_if=is_empty)
-    """Groups of users that classes of requests are keyed on, by user name."""
+    """Users by name: what classes of requests are keyed on, and who reviews."""
+    reviewers: dict[Token, tuple[Token, ...]] = Field(default={}, exclude_if=is_empty)
+    """By review class the groups that may decide; of a class that is not here any reviewer may."""
     sources: dict[Token, KnowledgeSource] = {}
     retrieval: RetrievalSpec = RetrievalSpec()
     tools: dict[Token, ToolSpec] = {}
@@ -353,6 +355,13 @@ class Bundle(Model):
         if len(known) < len(contracts):
             return None
         return known[0] if len(known) == 1 else _strictest(known)
+
+    def reviewers_of(self, review_class: str) -> frozenset[str] | None:
+        """The users who may decide about a review class; None for any reviewer of the tenant."""
+        groups = self.reviewers.get(review_class)
+        if groups is None:
+            return None
+        return frozenset(user for group in groups for user in self.groups.get(group, ()))
 
     @cached_property
     def digest(self) -> str:

@@ -111,7 +111,7 @@ async def _judged(log: JetStreamLog, message: StoredMessage) -> Card:
 async def decide(settings: Settings, id_: str, who: str, note: str, decision: Decision) -> Card:
     """Log the decision of `who` about exactly what the card shows; the card.
 
-    Raises `UserError` where it is settled, `who` is the requester, or has decided before.
+    Raises `UserError` where it is settled, or `who` may not decide or has decided before.
     """
     card = await one_card(settings, id_)
     at = card.at
@@ -119,6 +119,10 @@ async def decide(settings: Settings, id_: str, who: str, note: str, decision: De
         raise UserError(f"{id_} is not waiting any more: {card.state}")
     if as_token(who) == as_token(card.question.requester):
         raise UserError(f"{who} asked for this, and somebody else has to decide about it")
+    asked = card.question
+    if asked.reviewers and who not in asked.reviewers:
+        may = ", ".join(asked.reviewers)
+        raise UserError(f"{who} does not decide about {asked.review_class}; who does: {may}")
     body = _body(card, who, note, decision)
     address = Subject(at.cell, "reviewed", at.tenant, at.request_id, at.step, as_token(who))
     async with connected(settings, f"reviewer-{at.tenant}") as client:

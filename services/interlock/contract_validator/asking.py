@@ -22,6 +22,7 @@ def ask_about_answer(
         action=held.action,
         digest=held.digest,
         review_class=held.review_class,
+        reviewers=tuple(sorted(bundle.reviewers_of(held.review_class) or ())),
         requester=case.request.principal.user,
         request_text=case.request.text,
         answer=answer,

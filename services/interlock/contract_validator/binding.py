@@ -138,20 +138,26 @@ def ask_requester(
     return Draft("confirm", action.action, confirm)
 
 
+def review_class_of(action: ActionVerdict, route: Route) -> str:
+    """Whose queue an action waits in: the one a policy names, else the intent's."""
+    duties = action.policy.obligations if action.policy else ()
+    named = [duty.removeprefix("review:") for duty in duties if duty.startswith("review:")]
+    return named[0] if named else route.review_class or "general"
+
+
 def ask_reviewer(
     input: Input, case: Case, route: Route, action: ActionVerdict, facts: Sequence[Fact]
 ) -> Draft:
     """The why-card for a reviewer."""
-    bundle = input.bundle
-    duties = action.policy.obligations if action.policy else ()
-    named = [duty.removeprefix("review:") for duty in duties if duty.startswith("review:")]
+    bundle, review_class = input.bundle, review_class_of(action, route)
     review = Review(
         action=action.action,
         tool=action.tool,
         arguments=action.arguments,
         summary=summary_of(bundle.tools[action.tool], action.arguments),
         digest=action.digest,
-        review_class=named[0] if named else route.review_class or "general",
+        review_class=review_class,
+        reviewers=tuple(sorted(bundle.reviewers_of(review_class) or ())),
         requester=case.request.principal.user,
         request_text=case.request.text,
         provenance=action.provenance,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from interlock.contract_validator.answers import refused
-from interlock.contract_validator.binding import approved
+from interlock.contract_validator.binding import approved, review_class_of
 from interlock.contract_validator.facts import facts_of
 from interlock.contract_validator.gate import Gate
 from interlock.contract_validator.holding import hold
@@ -34,7 +34,8 @@ class Matter(Protocol):
     """What a decision is about.
 
     `name` stands in its subjects as the step. `questions` are the events that asked, by the
-    event that answers. `reviewers` have to approve it, and where `confirmed` the requester too.
+    event that answers. `reviewers` have to approve it, of `review_class`, and where `confirmed` the
+    requester too.
     """
 
     @property
@@ -45,6 +46,8 @@ class Matter(Protocol):
     def questions(self) -> Mapping[str, str]: ...
     @property
     def reviewers(self) -> int: ...
+    @property
+    def review_class(self) -> str: ...
     @property
     def confirmed(self) -> bool: ...
 
@@ -92,6 +95,11 @@ class OfAction:
         if "two_person" in self._duties:
             return 2
         return int(self.action.decision is Decision.REVIEW)
+
+    @property
+    def review_class(self) -> str:
+        assert self.case.route is not None
+        return review_class_of(self.action, self.case.route)
 
     @property
     def confirmed(self) -> bool:
@@ -160,6 +168,10 @@ class OfAnswer:
     @property
     def digest(self) -> str:
         return self.held.digest
+
+    @property
+    def review_class(self) -> str:
+        return self.held.review_class
 
     @property
     def questions(self) -> Mapping[str, str]:

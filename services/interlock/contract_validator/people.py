@@ -37,6 +37,15 @@ class Person:
     matter: Matter
 
     @property
+    def allowed(self) -> frozenset[str] | None:
+        """Who may review it; None for any reviewer of the tenant."""
+        return self.input.bundle.reviewers_of(self.matter.review_class)
+
+    def may_review(self, by: str) -> bool:
+        """Whether the bundle lets `by` decide."""
+        return self.allowed is None or by in self.allowed
+
+    @property
     def kind(self) -> str:
         """`confirmed` or `reviewed`."""
         return self.input.event.subject.event
@@ -122,6 +131,11 @@ def _check_who(person: Person) -> None:
             FailureCode.REQUESTER_IS_APPROVER,
             "a requester reviews neither their own action nor the answer to them",
         )
+    elif not person.may_review(by):
+        raise NeverRetry(
+            FailureCode.APPROVER_NOT_ALLOWED,
+            f"{by} is in no group that decides about {person.matter.review_class} (`reviewers`)",
+        )
 
 
 async def _asked(person: Person, log: Log) -> Question:
@@ -185,5 +199,6 @@ def _valid(event: Event, person: Person) -> Decided | None:
         return None
     if subject.event == "reviewed":
         own = as_token(data.by) == as_token(person.requester)
-        return data if subject.tail == as_token(data.by) and not own else None
+        fits = subject.tail == as_token(data.by) and not own and person.may_review(data.by)
+        return data if fits else None
     return data if subject.event == "confirmed" and data.by == person.requester else None

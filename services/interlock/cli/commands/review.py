@@ -81,6 +81,7 @@ def show(id_: ActionArgument, state: StateOption = None, json_: JsonOption = Fal
         ("requester", f"{asked.requester} of {card.at.tenant}"),
         ("asked", asked.request_text),
         ("class", asked.review_class),
+        ("may decide", ", ".join(asked.reviewers)),
         ("state", card.state),
         ("expires", f"{asked.expires_at:%Y-%m-%d %H:%M:%S %Z}"),
         ("digest", asked.digest),
