@@ -32,7 +32,7 @@ PARTS: dict[str, tuple[tuple[str, ...], Actor, FailureArea]] = {
         FailureArea.OUTPUT_CONTRACT,
     ),
     "tools": (("tools",), Actor.CONTRACT_VALIDATOR, FailureArea.TOOL_CALL),
-    "policies": (("policies",), Actor.CONTRACT_VALIDATOR, FailureArea.SAFETY_POLICY),
+    "policies": (("policies", "reviewers"), Actor.CONTRACT_VALIDATOR, FailureArea.SAFETY_POLICY),
     "outputs": (("outputs",), Actor.CONTRACT_VALIDATOR, FailureArea.OUTPUT_CONTRACT),
     "replies": (("replies",), Actor.CONTRACT_VALIDATOR, FailureArea.OUTPUT_CONTRACT),
     "limits": (("limits",), Actor.INTENT_ROUTER, FailureArea.RUNTIME),
