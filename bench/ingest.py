@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
+from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
+from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch

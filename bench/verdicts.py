@@ -22,14 +22,8 @@ from rich.table import Table
 
 from bench.gate.cases import MODEL
 from interlock.bundles.compile import write_bundle
-from interlock.bundles.model import (
-    Bundle,
-    Intent,
-    ModelCandidate,
-    ModelRoute,
-    OutputContract,
-    RouterSpec,
-)
+from interlock.bundles.model import Bundle, Intent, OutputContract, RouterSpec
+from interlock.bundles.routes import ModelCandidate, ModelRoute
 from interlock.runtime.keys import make_keys
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.case import Case

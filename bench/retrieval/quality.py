@@ -29,7 +29,7 @@ from bench.retrieval.datasets import (
     recall,
 )
 from bench.retrieval.libraries import LIBRARIES
-from interlock.bundles.model import RetrievalSpec
+from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.documents import Passage, cut
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.searcher import Searcher

@@ -13,7 +13,8 @@ from rich.table import Table
 
 from bench.retrieval.beside import beside
 from bench.retrieval.datasets import SOURCE, TENANTS, synthetic, synthetic_queries
-from interlock.bundles.model import Bundle, KnowledgeSource
+from interlock.bundles.knowledge import KnowledgeSource
+from interlock.bundles.model import Bundle
 from interlock.retriever.documents import Passage
 from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.entries import entries

@@ -41,6 +41,10 @@ async def test_a_kill_leaves_all_of_a_decision_or_nothing(
         async with asyncio.timeout(30):
             assert await process.wait() == -9
     left = kinds(await subjects_on_log(fresh_broker, MADE))
+    if stored is None and left:  # the broker was just storing it, one message after the other
+        for event in ALL:
+            await wait_logged(fresh_broker, f"ev.{event}.acme.>", within=10)
+        left = kinds(await subjects_on_log(fresh_broker, MADE))
     assert left in ([ALL, {}] if stored is None else [ALL if stored else {}])
     async with validators(fresh_broker):
         await wait_logged(fresh_broker, "ev.approved.>", within=30)

@@ -12,7 +12,7 @@ import pytest
 from tests.support.broker import connected
 
 from interlock.bundles.compile import compile_bundle
-from interlock.bundles.model import RetrievalSpec
+from interlock.bundles.knowledge import RetrievalSpec
 from interlock.cli.operator import activate_folder
 from interlock.cli.system import Worker
 from interlock.retriever.generations import Generations

@@ -13,7 +13,8 @@ from tests.support.broker import connected, running_broker
 from tests.support.documents import BUNDLE, World, ask, identity, opened, texts
 from tests.support.indexes import WARNINGS
 
-from interlock.bundles.model import Bundle, KnowledgeSource
+from interlock.bundles.knowledge import KnowledgeSource
+from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch

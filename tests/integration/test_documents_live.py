@@ -9,7 +9,8 @@ import pytest
 from tests.support.broker import connected
 from tests.support.documents import BUNDLE, World, ask, identity, opened, texts
 
-from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
+from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
+from interlock.bundles.model import Bundle
 from interlock.retriever.search import SearchRequest
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock_contracts.documents import document_events, document_key

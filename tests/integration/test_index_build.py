@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from qdrant_client import AsyncQdrantClient
 
-from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
+from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
+from interlock.bundles.model import Bundle
 from interlock.retriever.qdrant import QdrantServer
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher

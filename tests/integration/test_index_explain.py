@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
+from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
+from interlock.bundles.model import Bundle
 from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.explain import explain
 from interlock.retriever.search import SearchRequest

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from interlock.bundles.model import KnowledgeSource, RetrievalSpec
+from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
 from interlock.retriever.documents import Passage
 from interlock.retriever.explain import explain
 from interlock.retriever.external import (

@@ -12,7 +12,7 @@ from tests.integration.test_stage_filter import call
 from tests.support.engines import serving
 from tests.support.indexes import DIMENSIONS, IDENTITY, WARNINGS, MakeServer, qdrant, servers
 
-from interlock.bundles.model import RetrievalSpec
+from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.documents import Document, Passage, cut
 from interlock.retriever.entries import entries
 from interlock.retriever.generations import Generations

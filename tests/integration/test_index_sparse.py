@@ -10,7 +10,7 @@ from tests.integration.test_index_served import passages
 from tests.support.indexes import WARNINGS, MakeServer, servers
 from tests.support.sparse import Furniture
 
-from interlock.bundles.model import RetrievalSpec
+from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import fuse

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from interlock.bundles.model import RetrievalSpec
+from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.documents import Passage
 from interlock.retriever.rerank import by_judgement, diverse
 from interlock.retriever.search import SearchRequest

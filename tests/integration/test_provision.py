@@ -28,7 +28,11 @@ def test_every_service_consumes_what_the_table_says_and_only_its_own_retries() -
         "ev.reviewed.*.*.*.*",
         "ev.retry.*.*.*.contract-validator",
     )
-    assert found["contract-validator-expiry"] == ("ev.confirm.*.*.*", "ev.review.*.*.*")
+    assert found["contract-validator-expiry"] == (
+        "ev.answer_review.*.*.*",
+        "ev.confirm.*.*.*",
+        "ev.review.*.*.*",
+    )
     assert found["generator"] == (
         "ev.context.*.*.*",
         "ev.repair.*.*.*",

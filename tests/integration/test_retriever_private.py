@@ -8,7 +8,7 @@ import pytest
 from tests.support.documents import BUNDLE, World, ask, opened
 from tests.support.texts_api import texts_api
 
-from interlock.bundles.model import PrivacySpec
+from interlock.bundles.privacy import PrivacySpec
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch

@@ -9,7 +9,8 @@ from pathlib import Path
 from tests.integration.test_index_build import Words
 from tests.support.broker import connected
 
-from interlock.bundles.model import Bundle, KnowledgeSource, RetrievalSpec
+from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
+from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import microseconds
 from interlock.retriever.generations import Generations

@@ -13,7 +13,8 @@ from pydantic import Field
 from tests.support.broker import connected
 from tests.support.system import a_request
 
-from interlock.bundles.model import Bundle, Intent, ModelCandidate, ModelRoute, RouterSpec
+from interlock.bundles.model import Bundle, Intent, RouterSpec
+from interlock.bundles.routes import ModelCandidate, ModelRoute
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.bundles import pointer
 from interlock.runtime.bundles.changes import Activate

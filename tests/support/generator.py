@@ -3,11 +3,8 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from interlock.bundles.model import (
-    Bundle,
-    ModelCandidate,
-    ModelRoute,
-)
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate, ModelRoute
 from interlock.generator.stage import Capabilities, decide
 from interlock.models.port import (
     Complete,

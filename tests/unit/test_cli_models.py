@@ -4,7 +4,7 @@ import pytest
 from tests.support.generator import bundle
 from tests.unit.test_models_choice import EMBEDDED, hosted
 
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 from interlock.cli.models_at_hand import hosted_models, out_of_reach
 
 

@@ -6,7 +6,8 @@ import pytest
 from tests.support.generator import FakeLog, bundle, given
 from tests.unit.test_models_choice import done, routed
 
-from interlock.bundles.model import Bundle, ModelCandidate
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate
 from interlock.cli.commands.prompt import said
 from interlock.generator.stage import Capabilities, decide
 from interlock.models.recording import FileRecordings

@@ -16,7 +16,8 @@ from tests.unit.gate_world import (
 )
 
 from interlock.bundles.classes import Override
-from interlock.bundles.model import Bundle, OutputContract, PrivacySpec, Recogniser
+from interlock.bundles.model import Bundle, OutputContract
+from interlock.bundles.privacy import PrivacySpec, Recogniser
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.privacy import redact_request
 from interlock_contracts.actions import Confirm, Grant, Review

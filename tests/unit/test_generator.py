@@ -20,10 +20,8 @@ from tests.support.generator import (
     using,
 )
 
-from interlock.bundles.model import (
-    Bundle,
-    ModelCandidate,
-)
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate
 from interlock.generator.stage import decide
 from interlock.models.parse import parse
 from interlock.models.port import (

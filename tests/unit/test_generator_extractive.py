@@ -16,7 +16,8 @@ from tests.support.extractive import (
     said,
 )
 
-from interlock.bundles.model import ModelCandidate, OutputContract
+from interlock.bundles.model import OutputContract
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.extractive.model import ExtractiveModel, answer
 from interlock.models.extractive.sentences import sentences
 from interlock.models.extractive.slots import find

@@ -6,10 +6,8 @@ from typing import Any
 import pytest
 from tests.support.generator import GET_ORDER, RECORD, SAID, bundle, case, scripted
 
-from interlock.bundles.model import (
-    ModelCandidate,
-    OutputContract,
-)
+from interlock.bundles.model import OutputContract
+from interlock.bundles.routes import ModelCandidate
 from interlock.generator.prompt import render
 from interlock.models.hosted import output_schema
 from interlock.models.parse import MAX_OUTPUT_CHARS, parse

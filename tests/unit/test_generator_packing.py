@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.generator import ZERO, FakeLog, bundle, case, given, proposal_of
 from tests.unit.test_models_choice import EMBEDDED, Models, answer, decided, hosted, record
 
-from interlock.bundles.model import ModelCandidate, ModelRoute
+from interlock.bundles.routes import ModelCandidate, ModelRoute
 from interlock.generator.stage import Capabilities, decide
 from interlock.models.packing import pack
 from interlock.models.routes import ModelRoutes

@@ -9,7 +9,9 @@ from hypothesis import given as every
 from hypothesis import strategies as st
 from tests.support.generator import ZERO, FakeLog, bundle, case, given, proposal_of
 
-from interlock.bundles.model import Bundle, ModelCandidate, PrivacySpec
+from interlock.bundles.model import Bundle
+from interlock.bundles.privacy import PrivacySpec
+from interlock.bundles.routes import ModelCandidate
 from interlock.generator.asking import packed_prompt
 from interlock.generator.private import shown_case, told
 from interlock.generator.stage import Capabilities, decide

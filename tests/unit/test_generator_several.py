@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.unit.gate_world import chunk, make_case, proposal
 
 from interlock.bundles.compile import compile_bundle
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.extractive.model import answer
 from interlock.models.port import ModelRequest
 from interlock_contracts.actions import Effect, Result

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from tests.unit.test_models_pressure import Fake, request
 
-from interlock.bundles.model import AccountLimits, ModelCandidate
+from interlock.bundles.routes import AccountLimits, ModelCandidate
 from interlock.models.accounts import WINDOW_S, Account, Window
 from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse
 from interlock.models.routes import ModelRoutes

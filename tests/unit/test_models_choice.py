@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from tests.support.generator import ZERO, FakeLog, bundle, case, given, proposal_of
 
-from interlock.bundles.model import Bundle, ModelCandidate, Price
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate, Price
 from interlock.generator.stage import Capabilities, decide
 from interlock.models.choice import cost_micros
 from interlock.models.port import Complete, ModelRequest, ModelResponse

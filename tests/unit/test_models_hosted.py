@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from tests.unit.models_wire import Reply, Server, answer, error, serving
 
-from interlock.bundles.model import ModelCandidate, OutputContract
+from interlock.bundles.model import OutputContract
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.hosted import HostedModel
 from interlock.models.parse import parse
 from interlock.models.port import ModelPassed, ModelRequest, ModelResponse

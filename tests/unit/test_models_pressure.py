@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from interlock.bundles.model import ModelCandidate, OutputContract
+from interlock.bundles.model import OutputContract
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse
 from interlock.models.pressure import Gauge
 from interlock.models.routes import ModelRoutes

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.models_wire import Reply, answer, serving
 from tests.unit.test_models_pressure import Fake, request
 
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.hosted import IDLE_S, HostedModel
 from interlock.models.port import ModelPassed, ModelResponse
 from interlock.models.recording import FileRecordings, Recording, RecordModel

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.unit.models_wire import Reply, Server, answer, serving
 from tests.unit.test_models_hosted import SAID, proposal, request
 
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.hosted import HostedModel
 from interlock.models.port import ModelPassed
 

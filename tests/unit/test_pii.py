@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock.bundles.model import KINDS, PrivacySpec, Recogniser
 from interlock.bundles.patterns import PatternTimeout
+from interlock.bundles.privacy import KINDS, PrivacySpec, Recogniser
 from interlock.runtime.privacy import EVERYTHING, TooLong, detect, redact, redact_request
 from interlock_contracts.ids import new_request_id
 from interlock_contracts.privacy import conceal, restore, restore_json, values_in

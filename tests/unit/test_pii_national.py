@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interlock.bundles.model import PrivacySpec
+from interlock.bundles.privacy import PrivacySpec
 from interlock.runtime.privacy import detect, redact
 from interlock.runtime.privacy.national import national_ids
 from interlock.runtime.privacy.national_ids import NATIONAL_IDS

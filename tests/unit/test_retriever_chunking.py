@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from interlock.bundles.chunkers import ByHeadings, BySentences, ByTokens, ChunkerSpec
-from interlock.bundles.model import Bundle, KnowledgeSource
+from interlock.bundles.knowledge import KnowledgeSource
+from interlock.bundles.model import Bundle
 from interlock.retriever.chunking import chunker_of
 from interlock.retriever.documents import Document, chunker_identity, cut
 from interlock_contracts.retrieval import Trust

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.bundles.model import Bundle, KnowledgeSource
+from interlock.bundles.knowledge import KnowledgeSource
+from interlock.bundles.model import Bundle
 from interlock.retriever.documents import (
     DEFAULT_CHUNKER,
     Document,

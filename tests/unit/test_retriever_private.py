@@ -7,14 +7,9 @@ from pathlib import Path
 import pytest
 from tests.support.texts_api import TextsApi, texts_api
 
-from interlock.bundles.model import (
-    Bundle,
-    Intent,
-    KnowledgeSource,
-    PrivacySpec,
-    Recogniser,
-    RetrievalSpec,
-)
+from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
+from interlock.bundles.model import Bundle, Intent
+from interlock.bundles.privacy import PrivacySpec, Recogniser
 from interlock.retriever.generations import Generations
 from interlock.retriever.parts import Parts, parts_of
 from interlock.retriever.private import (

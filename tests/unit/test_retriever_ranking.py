@@ -6,7 +6,7 @@ import pickle
 import pytest
 from pydantic import ValidationError
 
-from interlock.bundles.model import RetrievalSpec
+from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.fusion import fuse, keep, ordered, reordered
 from interlock.retriever.index import ranking
 from interlock.retriever.keywords import (

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tests.support.sparse import VOCABULARY, Furniture, write_model
 
-from interlock.bundles.model import Bundle, PrivacySpec
+from interlock.bundles.model import Bundle
+from interlock.bundles.privacy import PrivacySpec
 from interlock.retriever.keywords import term_index, terms
 from interlock.retriever.parts import embedder_of
 from interlock.retriever.pooled import load_pooled

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from interlock.bundles.model import Bundle, Intent, KnowledgeSource, RetrievalSpec
+from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
+from interlock.bundles.model import Bundle, Intent
 from interlock.bundles.policies import check_policies
 from interlock.retriever.search import Recorded, SearchRequest, SearchResult
 from interlock.retriever.stage import decide, query_text

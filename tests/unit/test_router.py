@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from interlock.bundles.model import Bundle, Intent, IntentRule, KnowledgeSource, Limits, RouterSpec
+from interlock.bundles.knowledge import KnowledgeSource
+from interlock.bundles.model import Bundle, Intent, IntentRule, Limits, RouterSpec
 from interlock.intent_router.classifier import Classifier
 from interlock.intent_router.features import plain_words
 from interlock.intent_router.stage import Capabilities, decide

@@ -12,14 +12,9 @@ from tests.unit.test_router import BUNDLE, INTENTS, request_input, told, turn
 
 from interlock.bundles.classes import Override, RouterRule
 from interlock.bundles.classifier import ModelClassifier
-from interlock.bundles.model import (
-    Bundle,
-    ModelCandidate,
-    ModelRoute,
-    Price,
-    PrivacySpec,
-    RouterSpec,
-)
+from interlock.bundles.model import Bundle, RouterSpec
+from interlock.bundles.privacy import PrivacySpec
+from interlock.bundles.routes import ModelCandidate, ModelRoute, Price
 from interlock.intent_router.stage import Capabilities, decide
 from interlock.models.choice import spent_on
 from interlock.models.port import ModelRequest, ModelResponse

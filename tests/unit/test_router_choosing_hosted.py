@@ -11,7 +11,7 @@ from tests.unit.test_router import request_input
 from tests.unit.test_router_choosing import ODD, USING, bundle, choice_of
 
 from interlock.bundles.classifier import ModelClassifier
-from interlock.bundles.model import ModelRoute
+from interlock.bundles.routes import ModelRoute
 from interlock.intent_router.stage import decide
 from interlock.models.routes import HOSTED, ModelRoutes
 from interlock_contracts.case import Case

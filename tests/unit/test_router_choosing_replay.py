@@ -9,7 +9,8 @@ from tests.unit.test_router import BUNDLE, request_input
 from tests.unit.test_router_choosing import ODD, USING, Says, bundle, choosing
 
 from interlock.bundles.classifier import ModelClassifier
-from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate, ModelRoute
 from interlock.cli.commands.prompt import said_of_intent
 from interlock.intent_router.stage import decide
 from interlock.models.recording import FileRecordings

@@ -3,7 +3,8 @@
 import pytest
 from tests.unit.test_router import BUNDLE, USING, request_input, turn
 
-from interlock.bundles.model import Bundle, Intent, IntentRule, PrivacySpec, Recogniser
+from interlock.bundles.model import Bundle, Intent, IntentRule
+from interlock.bundles.privacy import PrivacySpec, Recogniser
 from interlock.intent_router.stage import decide
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.stage import Draft

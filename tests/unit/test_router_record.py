@@ -12,7 +12,9 @@ from tests.unit.test_router_rules import bundle, route
 from typer.testing import CliRunner
 
 from interlock.bundles.classes import Override, RouterRule
-from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute, PrivacySpec, RouterSpec
+from interlock.bundles.model import Bundle, RouterSpec
+from interlock.bundles.privacy import PrivacySpec
+from interlock.bundles.routes import ModelCandidate, ModelRoute
 from interlock.cli.app import app
 from interlock.generator.asking import Asking, ask
 from interlock.intent_router.stage import decide

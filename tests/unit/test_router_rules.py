@@ -9,7 +9,8 @@ from tests.unit.test_router import INTENTS, NOW, REQUEST_ID, USING, told
 from interlock.bundles.classes import Override, RouterRule
 from interlock.bundles.compile import compile_bundle, write_bundle
 from interlock.bundles.errors import BundleError
-from interlock.bundles.model import Bundle, Intent, IntentRule, PrivacySpec, RouterSpec
+from interlock.bundles.model import Bundle, Intent, IntentRule, RouterSpec
+from interlock.bundles.privacy import PrivacySpec
 from interlock.intent_router.classifier import Classifier
 from interlock.intent_router.stage import decide
 from interlock.runtime.stage import Input

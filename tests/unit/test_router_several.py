@@ -21,7 +21,8 @@ from tests.unit.test_router_rules import outcome, route
 
 from interlock.bundles.classes import Override, RouterRule
 from interlock.bundles.compile import compile_bundle
-from interlock.bundles.model import Bundle, Intent, KnowledgeSource, OutputContract, RouterSpec
+from interlock.bundles.knowledge import KnowledgeSource
+from interlock.bundles.model import Bundle, Intent, OutputContract, RouterSpec
 from interlock.bundles.reading import forbidden_sources
 from interlock.generator.prompt import render
 from interlock.intent_router.classification import Classification

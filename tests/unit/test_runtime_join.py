@@ -17,7 +17,8 @@ from tests.unit.gate_world import BUNDLE, NOW, REQUEST_ID, ROUTE, sign
 from tests.unit.gate_world import make_case as gate_case
 from tests.unit.gate_world import proposal as gate_proposal
 
-from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate, ModelRoute
 from interlock.contract_validator import stage as gate
 from interlock.contract_validator.ledger import Ledgers
 from interlock.generator import stage as generator

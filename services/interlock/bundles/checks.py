@@ -12,8 +12,10 @@ from pydantic import ValidationError
 from interlock.bundles.checks_routing import check_routing, unknown
 from interlock.bundles.fencing import unfenced
 from interlock.bundles.language import languages
-from interlock.bundles.model import KINDS, Bundle, Intent, ModelCandidate, OutputContract
+from interlock.bundles.model import Bundle, Intent, OutputContract
 from interlock.bundles.patterns import Pattern
+from interlock.bundles.privacy import KINDS
+from interlock.bundles.routes import ModelCandidate
 from interlock.bundles.rules import check_rules
 from interlock.bundles.source import Location, Source
 from interlock_contracts.tools import FactSpec, ToolSpec

@@ -3,13 +3,15 @@
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from interlock.bundles.chunkers import ChunkerSpec
 from interlock.bundles.classes import Override, RouterRule
 from interlock.bundles.classifier import ModelClassifier
+from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
+from interlock.bundles.privacy import PrivacySpec
+from interlock.bundles.routes import AccountLimits, ModelRoute, Price
 from interlock_contracts.base import (
     CleanText,
     Digest,
@@ -21,7 +23,6 @@ from interlock_contracts.base import (
     is_none,
 )
 from interlock_contracts.canonical import digest
-from interlock_contracts.retrieval import Trust
 from interlock_contracts.routing import Budget, Risk, Route
 from interlock_contracts.tools import ToolSpec
 
@@ -86,92 +87,6 @@ class RouterSpec(Model):
     classifier: ModelClassifier | None = Field(default=None, exclude_if=is_none)
 
 
-class KnowledgeSource(Model):
-    """Where knowledge comes from and who may read it.
-
-    `path` is a folder of documents below the bundle's; a source without one has only those on
-    the log. A reader needs all of `scopes`. Of a `governed` source the policies decide, too: one
-    must permit the action `read:<source>`. `chunker` is how the documents are cut.
-    """
-
-    path: CleanText | None = Field(default=None, exclude_if=is_none)
-    scopes: tuple[Token, ...] = ()
-    trust: Trust = Trust.UNTRUSTED
-    governed: bool = Field(default=False, exclude_if=is_empty)
-    chunker: ChunkerSpec | None = Field(default=None, discriminator="by", exclude_if=is_none)
-
-
-class RetrievalSpec(Model):
-    """How many chunks are looked at and kept, and what each step of the ranking weighs.
-
-    `candidates` is the depth of each leg. `dense_weight` is the dense leg's share (the keyword
-    leg has the rest); without one the embedder's own, more of it for a query whose dense leg is
-    sure of its best and where passages are short. A step is left out by setting it to 0:
-    `aspects` (parts a long query is also searched by, which together have `aspect_share` of
-    each leg), `feedback_documents` (the best of a first search, whose `feedback_terms` heaviest
-    terms have `feedback_weight` of the keyword query of a short one, and whose vectors
-    `feedback_vector` of its dense one), `sibling_weight` (parts of the best other passage of the
-    same document beside one part of a passage's own score; without a number 0.2),
-    `sparse_weight` (what the installation's sparse model, if it has one, has of the words' share;
-    without a number 0.5), `title_weight`
-    (parts of the title's coverage beside one part of the fused score), `rerank` (how many of the
-    first the installation's reranker looks at, if it has one; without a number 20), `diversity`
-    (what being like a passage already kept takes off a score). Of a long query `query_terms` are
-    looked up.
-    """
-
-    limit: int = Field(default=5, ge=1, le=200)
-    candidates: int = Field(default=50, ge=1, le=1000)
-    per_document: int = Field(default=2, ge=1)
-    dense_weight: float | None = Field(default=None, ge=0, le=1)
-    min_score: float = Field(default=0.0, ge=0)
-    aspects: int = Field(default=4, ge=0, le=16)
-    aspect_share: float = Field(default=0.5, ge=0, le=1)
-    query_terms: int = Field(default=150, ge=1, le=1000)
-    feedback_documents: int = Field(default=3, ge=0, le=20)
-    feedback_terms: int = Field(default=20, ge=1, le=100)
-    feedback_weight: float = Field(default=0.1, ge=0, le=1)
-    feedback_vector: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
-    sibling_weight: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
-    sparse_weight: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
-    title_weight: float = Field(default=0.2, ge=0, le=1)
-    rerank: int | None = Field(default=None, ge=0, le=200, exclude_if=is_none)
-    diversity: float | None = Field(default=None, ge=0, le=1, exclude_if=is_none)
-
-
-PersonalKind = Literal[
-    "EMAIL", "PHONE", "CARD", "IBAN", "SSN", "IP", "NATIONAL_ID",
-    "URL", "NAME", "ADDRESS", "DATE", "AGE", "TITLE",
-]  # fmt: skip
-"""The kinds of personal data that are recognised without a bundle's own recognisers."""
-
-KINDS: tuple[PersonalKind, ...] = get_args(PersonalKind)
-
-
-class Recogniser(Model):
-    """A kind of personal data of the bundle's own.
-
-    `pattern` is a regular expression (case counts; group 1 is the value if there is one), and
-    `checksum` what the value must also pass: `luhn`, or `mod97` (ISO 7064).
-    """
-
-    kind: Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]{0,31}$")]
-    pattern: CleanText
-    checksum: Literal["luhn", "mod97"] | None = None
-
-
-class PrivacySpec(Model):
-    """Which personal data is replaced by placeholders before anybody but the router sees it.
-
-    `allow` are patterns (case ignored) of what is never personal here, such as order numbers
-    that look like telephone numbers.
-    """
-
-    kinds: tuple[PersonalKind, ...] = KINDS[:7]
-    recognisers: tuple[Recogniser, ...] = ()
-    allow: tuple[CleanText, ...] = ()
-
-
 class OutputContract(Model):
     """What an answer must look like.
 
@@ -199,84 +114,6 @@ class OutputContract(Model):
     values: Literal["given", "cited"] | None = Field(default=None, exclude_if=is_none)
     fallback: Literal["refuse", "extractive", "review"] = "refuse"
     review_class: Token | None = Field(default=None, exclude_if=is_none)
-
-
-Task = Literal["answer", "act", "plan", "repair", "conclude", "classify"]
-"""What a model is asked for: an answer, an answer or tool calls, a plan, the repair of what the
-gate refused, the words for what tools have done, or which intent a request has."""
-
-
-class ModelCandidate(Model):
-    """One model of a route. `options` are the provider's own settings; never a secret.
-
-    It is given up after `timeout_s` seconds, waiting for a free slot of `max_concurrent`
-    included. After `max_failures` in a row that are not the request's fault it is left alone
-    for `pause_s` seconds, and then tried by one request.
-
-    It is passed over for a request that is another task than `tasks` (none named: any), that has
-    less than `needs_s` seconds left, that may cost more than `max_cost_micros`, whose data class
-    is none of `data_classes`, or whose tenant's data may not go to `region`. The last two do not
-    concern what runs inside the service itself. `account` names the entry of the bundle's
-    `accounts` whose limits it shares; without, that of its provider's name, if there is one.
-    """
-
-    provider: Token
-    model: CleanText
-    options: dict[str, Any] = {}
-    timeout_s: float = Field(default=30.0, gt=0, le=600)
-    max_concurrent: int = Field(default=32, ge=1)
-    max_failures: int = Field(default=5, ge=1)
-    pause_s: float = Field(default=30.0, gt=0)
-    tasks: tuple[Task, ...] = Field(default=(), exclude_if=is_empty)
-    needs_s: float | None = Field(default=None, gt=0, exclude_if=is_none)
-    max_cost_micros: int | None = Field(default=None, ge=0, exclude_if=is_none)
-    data_classes: tuple[Token, ...] = Field(default=(), exclude_if=is_empty)
-    region: Token | None = Field(default=None, exclude_if=is_none)
-    account: Token | None = Field(default=None, exclude_if=is_none)
-
-    @property
-    def asked(self) -> str:
-        """The provider that is really asked: what `record` wraps, or its own."""
-        return str(self.options.get("of", "")) if self.provider == "record" else self.provider
-
-    @property
-    def embedded(self) -> bool:
-        """Whether it runs inside the service: nothing leaves it and nothing is paid for."""
-        return self.asked in ("extractive", "scripted")
-
-
-class ModelRoute(Model):
-    """Ordered candidates: the first that can answer does. `prompt` names the template.
-
-    With `hedge_after_s` the next hosted candidate is asked too when the first has not answered by
-    then; the first good answer is taken. A prompt has at most `history_turns` earlier turns, and
-    is made to fit into `prompt_tokens`.
-    """
-
-    candidates: tuple[ModelCandidate, ...] = Field(min_length=1)
-    prompt: Token = "answer"
-    hedge_after_s: float | None = Field(default=None, gt=0, exclude_if=is_none)
-    history_turns: int | None = Field(default=None, ge=0, exclude_if=is_none)
-    prompt_tokens: int | None = Field(default=None, gt=0, exclude_if=is_none)
-
-
-class Price(Model):
-    """What a million tokens cost, read and written, in whatever unit all prices are in."""
-
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-
-
-class AccountLimits(Model):
-    """What one process that asks models may ask of an account.
-
-    Each process holds to it for itself: with several of them this is the account's limit divided
-    by their number.
-    """
-
-    max_concurrent: int | None = Field(default=None, ge=1)
-    requests_per_minute: int | None = Field(default=None, ge=1)
-    tokens_per_minute: int | None = Field(default=None, ge=1)
 
 
 class Limits(Model):

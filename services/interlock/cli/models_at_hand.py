@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from interlock.bundles.model import Bundle, ModelCandidate
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate
 
 MEND = (
     "set it in the environment of the service that asks: the generator, for a classifier the "

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from interlock.bundles.model import Bundle, ModelRoute, OutputContract, Task
+from interlock.bundles.model import Bundle, OutputContract
+from interlock.bundles.routes import ModelRoute, Task
 from interlock.generator.private import shown_case
 from interlock.generator.prompt import render
 from interlock.models.choice import Asked, choose, task_of

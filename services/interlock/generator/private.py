@@ -8,7 +8,9 @@ and what it says with these is put back before anybody judges it.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from interlock.bundles.model import Bundle, ModelRoute, PrivacySpec
+from interlock.bundles.model import Bundle
+from interlock.bundles.privacy import PrivacySpec
+from interlock.bundles.routes import ModelRoute
 from interlock.runtime.privacy import redact
 from interlock_contracts.case import Case, Step
 from interlock_contracts.privacy import PLACEHOLDER, Values, restore_json, restore_model

@@ -11,7 +11,8 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from interlock.bundles.classifier import ModelClassifier
-from interlock.bundles.model import Bundle, Intent, ModelRoute, OutputContract
+from interlock.bundles.model import Bundle, Intent, OutputContract
+from interlock.bundles.routes import ModelRoute
 from interlock.intent_router.classification import Classification
 from interlock.models.choice import Asked, choose
 from interlock.models.packing import Packed, pack

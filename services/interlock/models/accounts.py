@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from time import monotonic
 
-from interlock.bundles.model import AccountLimits
+from interlock.bundles.routes import AccountLimits
 from interlock.models.port import ModelPassed
 
 WINDOW_S = 60.0

@@ -4,7 +4,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from interlock.bundles.model import Bundle, ModelCandidate, ModelRoute, Price, Task
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate, ModelRoute, Price, Task
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.routing import Budget, Route

@@ -36,7 +36,7 @@ from pydantic_ai.output import OutputObjectDefinition
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.tools import ToolDefinition
 
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.clients import HostedOptions, Opened, make_client
 from interlock.models.heard import listening
 from interlock.models.parse import Output

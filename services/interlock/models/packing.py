@@ -6,7 +6,7 @@ Deterministic, and recorded: what was left out of a prompt stands in the proposa
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from interlock.bundles.model import ModelRoute
+from interlock.bundles.routes import ModelRoute
 from interlock.models.tokens import Counter
 from interlock_contracts.case import Case
 from interlock_contracts.proposal import Packing

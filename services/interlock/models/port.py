@@ -4,7 +4,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from interlock.bundles.model import AccountLimits, ModelCandidate, OutputContract
+from interlock.bundles.model import OutputContract
+from interlock.bundles.routes import AccountLimits, ModelCandidate
 from interlock_contracts.case import Case
 from interlock_contracts.tools import ToolSpec
 

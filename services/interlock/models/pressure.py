@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.accounts import UNLIMITED, Account
 from interlock.models.choice import max_output
 from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse

@@ -17,7 +17,7 @@ from typing import Protocol
 import structlog
 from pydantic import ValidationError
 
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse
 from interlock_contracts.base import Model as Message
 from interlock_contracts.canonical import canonical_json, digest_bytes

@@ -1,6 +1,7 @@
 """The record of one generation: what was asked of which model and what came back."""
 
-from interlock.bundles.model import Bundle, Task
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import Task
 from interlock.models.choice import cost_micros, price_of
 from interlock.models.parse import clean_output
 from interlock.models.port import ModelResponse

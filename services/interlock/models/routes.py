@@ -8,7 +8,7 @@ from importlib import import_module
 from time import monotonic
 from typing import Generic, Protocol, TypeVar, cast
 
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.accounts import UNLIMITED, Account
 from interlock.models.extractive.model import ExtractiveModel
 from interlock.models.port import Model, ModelPassed, ModelRequest, ModelResponse

@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.port import ModelPassed, ModelRequest, ModelResponse
 from interlock.models.recording import Recordings
 from interlock_contracts.base import Digest

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
-from interlock.bundles.model import ModelCandidate
+from interlock.bundles.routes import ModelCandidate
 
 
 class Counter(NamedTuple):

@@ -4,7 +4,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from interlock.bundles.model import Bundle, ModelCandidate
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate
 from interlock.contract_validator import stage as validator
 from interlock.contract_validator.personal import values_of
 from interlock.contract_validator.rules import Question, words_of

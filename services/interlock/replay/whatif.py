@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import Any
 
 from interlock.bundles.errors import BundleError, BundleUnknown
-from interlock.bundles.model import Bundle, ModelCandidate
+from interlock.bundles.model import Bundle
+from interlock.bundles.routes import ModelCandidate
 from interlock.replay.asking import Ask
 from interlock.replay.effects import Effects
 from interlock.replay.log import Entry, MemoryLog

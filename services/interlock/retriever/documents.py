@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from interlock.bundles.chunkers import ByHeadings
-from interlock.bundles.model import Bundle, KnowledgeSource
+from interlock.bundles.knowledge import KnowledgeSource
+from interlock.bundles.model import Bundle
 from interlock.retriever.chunking import VERSION, chunker_of
 from interlock.runtime.errors import UserError
 from interlock.sdk.formats import SUFFIXES, Parsed, Unreadable, read_file

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from interlock.bundles.model import KnowledgeSource
+from interlock.bundles.knowledge import KnowledgeSource
 from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import FINE, keep, ordered, rounded
 from interlock.retriever.search import Search, SearchRequest, SearchResult, chunk_of

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pydantic import BaseModel, TypeAdapter
 
-from interlock.bundles.model import RetrievalSpec
+from interlock.bundles.knowledge import RetrievalSpec
 from interlock_contracts.retrieval import Dropped, Hit, Ranking
 
 FINE = 10**6

@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
-from interlock.bundles.model import Bundle, PrivacySpec
+from interlock.bundles.model import Bundle
 from interlock.bundles.patterns import PatternTimeout
+from interlock.bundles.privacy import PrivacySpec
 from interlock.retriever.hosted import Place
 from interlock.retriever.rerank import Reranker
 from interlock.retriever.sparse import WithSparse

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from interlock.bundles.model import RetrievalSpec
+from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.documents import Passage
 from interlock_contracts.retrieval import Chunk, Context, Dropped, Ranking, RetrievalOutcome, Trust
 

@@ -7,7 +7,8 @@ own, unless somebody wrote it.
 from collections.abc import Iterator
 from typing import Any
 
-from interlock.bundles.model import Bundle, PrivacySpec
+from interlock.bundles.model import Bundle
+from interlock.bundles.privacy import PrivacySpec
 from interlock.contract_validator.checks.text import leaves, pointer
 from interlock_contracts.case import Case
 from interlock_contracts.failures import FailureCode

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from interlock.bundles.model import ModelCandidate
 from interlock.bundles.patterns import PatternTimeout, pattern
+from interlock.bundles.routes import ModelCandidate
 from interlock.models.extractive.closing import closing, plain_closing
 from interlock.models.extractive.evidence import support
 from interlock.models.extractive.several import parts_of

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from phonenumbers import Leniency, PhoneNumberMatcher
 
-from interlock.bundles.model import KINDS, PrivacySpec
 from interlock.bundles.patterns import pattern
+from interlock.bundles.privacy import KINDS, PrivacySpec
 from interlock.runtime.privacy import checks
 from interlock.runtime.privacy.capitals import proper_names
 from interlock.runtime.privacy.national import national_ids

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from interlock.bundles.model import PrivacySpec
+from interlock.bundles.privacy import PrivacySpec
 from interlock.runtime.privacy.detect import EVERYTHING, detect
 from interlock_contracts.base import MAX_TEXT_CHARS
 from interlock_contracts.privacy import PLACEHOLDER, PersonalData, Values, restore
