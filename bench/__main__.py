@@ -91,7 +91,7 @@ async def main(arguments: argparse.Namespace) -> None:
         if arguments.collection:
             await run_given(arguments.collection, console)
         else:
-            await run_retrieval(_data(arguments), console, arguments.size or SIZES)
+            await run_retrieval(_data(arguments), console, arguments.size or SIZES, arguments.only)
     if "routing" in wanted:
         from bench.routing import run_routing
 
@@ -117,7 +117,12 @@ def _arguments() -> argparse.Namespace:
         "tables", nargs="*", metavar="TABLE", choices=[*names, []], help=", ".join(names)
     )
     parser.add_argument("--data", type=Path, help="folder of the public data sets")
-    parser.add_argument("--only", action="append", default=[], help="one data set of the gate's")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        help="one data set of the gate's; quality (retrieval)",
+    )
     parser.add_argument(
         "--collection",
         action="append",

@@ -4,7 +4,7 @@
 `ragtruth_dev.jsonl`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,17 +13,22 @@ from rich.console import Console
 SIZES = (10_000, 100_000)
 
 
-async def run_retrieval(data: Path, console: Console, sizes: Sequence[int] = SIZES) -> None:
+async def run_retrieval(
+    data: Path, console: Console, sizes: Sequence[int] = SIZES, only: Collection[str] = ()
+) -> None:
     """Print every table. Some minutes, most of them for the 100,000 passages.
 
-    With other `sizes` than the usual ones only the speed at those is measured; the whole stage and
-    the alternatives only up to the smallest of the usual ones, for their sake.
+    With `only` "quality" nothing about speed. With other `sizes` than the usual ones only the speed
+    at those is measured; the whole stage and the alternatives only up to the smallest of the usual
+    ones, for their sake.
     """
     from bench.retrieval.quality import quality_tables
     from bench.retrieval.speed import speed_tables, throughput_table
 
     if sizes == SIZES:
         await quality_tables(data, console)
+    if "quality" in only:
+        return
     if sizes[0] <= SIZES[0]:
         await throughput_table(data, console, sizes[0])
     await speed_tables(data, console, sizes, alternatives=SIZES[0])

@@ -31,9 +31,13 @@ from bench.retrieval.datasets import (
 from bench.retrieval.libraries import LIBRARIES
 from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.documents import Passage, cut
+from interlock.retriever.parts import parts_of
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import embedded_searcher
+from interlock.retriever.settings import RetrieverSettings
+from interlock.runtime.embedding import TextEmbedder
+from interlock.runtime.settings import load_settings
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Ranking
 
@@ -60,14 +64,19 @@ async def quality_tables(data: Path, console: Console) -> None:
 async def documents_table(
     collections: Mapping[str, Callable[[], Judged]], console: Console
 ) -> None:
-    """nDCG@10 of each leg, both fused, and all steps; recall@100 of the last."""
-    table = Table("collection", title="Documents found: nDCG@10", title_justify="left", box=None)
+    """nDCG@10 of each leg, both fused, and all steps; recall@100 of the last.
+
+    The embedder is the one that INTERLOCK_EMBEDDER and its like name, as a retriever's is.
+    """
+    embedder = parts_of(load_settings(RetrieverSettings)).embedder
+    title = f"Documents found: nDCG@10, with {embedder.name}"
+    table = Table("collection", title=title, title_justify="left", box=None)
     for column in ("queries", "tantivy", *LEGS, "Interlock", "recall@100"):
         table.add_column(column, justify="right")
     for name, make in collections.items():
         judged = make()
         passages = passages_of(judged.documents)
-        found = await _ours(passages, judged)
+        found = await _ours(passages, judged, embedder)
         others = [f"{mean(each):.3f}" for each in (_tantivy(passages, judged), *found.values())]
         table.add_row(name, str(len(judged.queries)), *others)
     console.print(table)
@@ -77,11 +86,13 @@ def _figures(pairs: Sequence[tuple[float, float]]) -> tuple[str, str]:
     return tuple(f"{sum(column) / len(pairs):.3f}" for column in zip(*pairs, strict=True))  # type: ignore[return-value]  # two columns
 
 
-async def _ours(passages: Sequence[Passage], judged: Judged) -> dict[str, list[float]]:
+async def _ours(
+    passages: Sequence[Passage], judged: Judged, embedder: TextEmbedder
+) -> dict[str, list[float]]:
     """Each leg over the whole query alone, both of them fused, and all steps."""
     figures: dict[str, list[float]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        searcher = await embedded_searcher(passages, Path(folder))
+        searcher = await embedded_searcher(passages, Path(folder), embedder=embedder)
         for query, relevant in judged.queries:
             result = await ask(searcher, query)
             by_step = {ranking.step: ranking for ranking in result.rankings}
