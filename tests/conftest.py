@@ -7,11 +7,17 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings
 from tests.support.broker import running_broker
+from tests.support.postgres import stop_servers
 
 from interlock.runtime.broker.server import EmbeddedBroker
 
 settings.register_profile("untimed", deadline=None)  # machines are noisy, and no test is timed
 settings.load_profile("untimed")
+
+
+def pytest_sessionfinish() -> None:
+    """What processes of the tests share ends with them."""
+    stop_servers()
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

@@ -1,19 +1,16 @@
 """Audit stores for tests: in a file or in a real PostgreSQL, and records to put into them."""
 
-import atexit
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
-from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.support.postgres import postgres_server
 
 from interlock.audit_sink.database import Database, SqliteDatabase
 from interlock.audit_sink.keys import KeyStore
@@ -65,15 +62,6 @@ def files(folder: Path, name: str = "audit.db") -> Place:
         lambda: SqliteDatabase(folder / name),
         lambda: SqliteDatabase(folder / "keys.db", secret=True),
     )
-
-
-@cache
-def postgres_server() -> str:
-    """The URL of a PostgreSQL of this process, started when it is first wanted."""
-    folder = tempfile.mkdtemp(prefix="interlock-pg-")
-    server: Any = import_module("pgserver").get_server(folder, cleanup_mode="delete")
-    atexit.register(server.cleanup)
-    return str(server.get_uri())
 
 
 _numbers = count()

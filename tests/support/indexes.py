@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from qdrant_client import AsyncQdrantClient
 from tests.support.engines import serving
 from tests.support.lucene import Product
+from tests.support.postgres import postgres_server
 
 from interlock.retriever.documents import Passage
 from interlock.retriever.embedded import EmbeddedIndex
@@ -50,15 +51,6 @@ Opened = Callable[[], AbstractAsyncContextManager[Index]]
 
 
 @cache
-def postgres() -> str:
-    """The URL of a PostgreSQL of this process, started when it is first wanted."""
-    folder = tempfile.mkdtemp(prefix="interlock-pg-")
-    server: Any = import_module("pgserver").get_server(folder, cleanup_mode="delete")
-    atexit.register(server.cleanup)
-    return str(server.get_uri())
-
-
-@cache
 def stand_in(product: Product = "opensearch") -> str:
     """The URL of a server that answers as those do that cannot run here."""
     stack = ExitStack()
@@ -77,7 +69,7 @@ async def qdrant() -> AsyncIterator[Server]:
 @asynccontextmanager
 async def pgvector() -> AsyncIterator[Server]:
     """A real PostgreSQL."""
-    server = PgServer(postgres())
+    server = PgServer(postgres_server())
     yield server
     await server.close()
 
