@@ -1,7 +1,7 @@
 """Retrieval: quality on the development collections, latency and throughput.
 
-`python -m bench retrieval --data PATH`; PATH holds `bank_kb_dev/`, `chunking_dev/` and
-`ragtruth_dev.jsonl`.
+`python -m bench retrieval --data PATH`; PATH holds `bank_kb…/`, `chunking…/`,
+`ragtruth….jsonl` and `clinc150….jsonl`.
 """
 
 from collections.abc import Collection, Sequence

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.data import dataset
 from bench.retrieval.datasets import Relevant, corpora, document, lines
 from interlock.retriever.documents import Document, cut
 from interlock.retriever.keywords import terms
@@ -45,7 +46,7 @@ def bank(data: Path) -> Judged:
         [document(one["id"], one["title"], one["content"]) for one in _bank(data)],
         [
             (one["query"], frozenset(one["relevant"]))
-            for one in lines(data / "bank_kb_dev" / "queries.jsonl")
+            for one in lines(dataset(data, "bank_kb") / "queries.jsonl")
         ],
     )
 
@@ -139,7 +140,7 @@ def utterances(data: Path) -> Judged:
     chance = random.Random(5)
     by_intent: dict[str, list[str]] = {}
     asked: list[tuple[str, str]] = []
-    for one in lines(data / "clinc150_dev.jsonl"):
+    for one in lines(dataset(data, "clinc150")):
         if not one["in_scope"]:
             continue
         if one["split"] == "train":
@@ -172,7 +173,7 @@ def topics(data: Path) -> Judged:
 
 def answers(data: Path) -> Judged:
     """A sentence in the middle of a model's answer asks for the passages it was written from."""
-    said = {one["question"]: one["response"] for one in lines(data / "ragtruth_dev.jsonl")}
+    said = {one["question"]: one["response"] for one in lines(dataset(data, "ragtruth"))}
     documents: list[Document] = []
     queries: list[tuple[str, frozenset[str]]] = []
     for number, (question, parts) in enumerate(_ragtruth(data)):
@@ -204,13 +205,13 @@ COLLECTIONS: dict[str, Callable[[Path], Judged]] = {
 
 
 def _bank(data: Path) -> list[dict[str, Any]]:
-    return lines(data / "bank_kb_dev" / "documents.jsonl")
+    return lines(dataset(data, "bank_kb") / "documents.jsonl")
 
 
 def _ragtruth(data: Path) -> Iterator[tuple[str, list[str]]]:
     """Each question once, with its passages."""
     seen = set()
-    for one in lines(data / "ragtruth_dev.jsonl"):
+    for one in lines(dataset(data, "ragtruth")):
         if one["question"] not in seen:
             seen.add(one["question"])
             parts = (part.strip() for part in re.split(r"passage \d+:", one["passages"]))

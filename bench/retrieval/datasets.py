@@ -9,6 +9,7 @@ from math import log2
 from pathlib import Path
 from typing import Any
 
+from bench.data import dataset
 from interlock.retriever.documents import Document, Passage, cut
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Trust
@@ -53,8 +54,8 @@ def document(name: str, title: str, text: str) -> Document:
 
 
 def corpora(data: Path) -> tuple[dict[str, str], list[Question]]:
-    """`chunking_dev`: the texts by name, and the questions."""
-    folder = data / "chunking_dev"
+    """`chunking…/`: the texts by name, and the questions."""
+    folder = dataset(data, "chunking")
     texts = {}
     for path in sorted(folder.glob("*.md")):
         with path.open(encoding="utf-8", newline="") as file:
@@ -112,7 +113,7 @@ def synthetic_queries(data: Path, count: int) -> list[str]:
 
 def sentences_of(data: Path) -> list[str]:
     """The sentences of the bank's documents."""
-    documents = lines(data / "bank_kb_dev" / "documents.jsonl")
+    documents = lines(dataset(data, "bank_kb") / "documents.jsonl")
     found = (part for one in documents for part in _SENTENCE.split(one["content"]))
     return [part for part in found if 40 <= len(part) <= 300]
 

@@ -30,6 +30,8 @@ version: "1.0.0-reviewed"
 limits: {approval_ttl_s: TTL, budget: {max_repairs: 1}}
 outputs:
   default: {fallback: review, review_class: help-desk}
+groups: {desk: [rita]}
+reviewers: {help-desk: [desk]}
 overrides:
   - {id: staff_answers, effect: review, answers: true, roles: [agent], review_class: lawyers}
 models:
@@ -121,6 +123,10 @@ async def test_a_person_lets_an_answer_out_after_everything_was_restarted(
             assert part in shown
         own = await cli(system, "review", "approve", id_, "--by", "maria")
         assert (own.status, own.out) == (1, "")
+        assert "may decide   rita" in shown
+        other = await cli(system, "review", "approve", id_, "--by", "otto")
+        assert (other.status, other.out) == (1, "")
+        assert "otto does not decide about help-desk; who does: rita" in other.err
     async with System(settings) as system:
         done = await cli(system, "review", "approve", id_, "--by", "rita", "--note", "we do")
         assert done.status == 0, done.err

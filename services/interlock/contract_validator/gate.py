@@ -128,16 +128,8 @@ class Gate:
             violations += [one for action in actions for one in action.violations]
         elif not form and not proposal.abstained:
             # Statements beside calls are notes on the way: nobody is shown them.
-            contract, forbidden = self.output(route)
-            texts = cited_texts(case)
-            report = check_citations(proposal, texts, contract)
-            violations += check_output(proposal, contract, forbidden) + report.violations
-            data = self._data.get(route.output)
-            violations += check_structure(proposal, contract, data, texts)
-            violations += check_support(proposal, texts, contract, case.request.text)
-            violations += check_values(proposal, case, contract)
-            violations += check_statements(proposal, case, self.bundle)
-            coverage = report.coverage
+            found, coverage = self._judge_answer(case, route, proposal)
+            violations += found
         decision = decide(case, route, proposal, violations, actions)
         return Verdict(
             decision=decision,
@@ -151,6 +143,20 @@ class Gate:
             citation_coverage=coverage,
             signals=signals,
         )
+
+    def _judge_answer(
+        self, case: Case, route: Route, proposal: Proposal
+    ) -> tuple[list[Violation], float | None]:
+        """What is wrong with an answer, and how much of it is cited."""
+        contract, forbidden = self.output(route)
+        texts, data = cited_texts(case), self._data.get(route.output)
+        report = check_citations(proposal, texts, contract)
+        found = [*check_output(proposal, contract, forbidden), *report.violations]
+        found += check_structure(proposal, contract, data, texts)
+        found += check_support(proposal, texts, contract, case.request.text)
+        found += check_values(proposal, case, contract)
+        found += check_statements(proposal, case, self.bundle)
+        return found, report.coverage
 
     def _first_checks(self, index: int, call: ToolCall, case: Case, route: Route) -> Action:
         """What can be said of a call before anything is fetched for it."""

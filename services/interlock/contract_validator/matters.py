@@ -34,8 +34,8 @@ class Matter(Protocol):
     """What a decision is about.
 
     `name` stands in its subjects as the step. `questions` are the events that asked, by the
-    event that answers. `reviewers` have to approve it, of `review_class`, and where `confirmed` the
-    requester too.
+    event that answers. So many `approvals` are wanted, of reviewers of `review_class`, and where
+    `confirmed` the requester's too.
     """
 
     @property
@@ -45,7 +45,7 @@ class Matter(Protocol):
     @property
     def questions(self) -> Mapping[str, str]: ...
     @property
-    def reviewers(self) -> int: ...
+    def approvals(self) -> int: ...
     @property
     def review_class(self) -> str: ...
     @property
@@ -90,7 +90,7 @@ class OfAction:
         return found | ({"confirmed": "confirm"} if asked else {})
 
     @property
-    def reviewers(self) -> int:
+    def approvals(self) -> int:
         """`two_person` wants two."""
         if "two_person" in self._duties:
             return 2
@@ -158,7 +158,7 @@ class OfAnswer:
     held: Held
     values: Values
 
-    reviewers = 1
+    approvals = 1
     confirmed = False
 
     @property

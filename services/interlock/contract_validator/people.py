@@ -180,7 +180,7 @@ def _enough(person: Person, by: set[str]) -> bool:
     matter, requester = person.matter, person.requester
     # Names that make one subject token are one person: the broker cannot tell them apart.
     reviewers = {as_token(name) for name in by - {requester}}
-    return len(reviewers) >= matter.reviewers and (not matter.confirmed or requester in by)
+    return len(reviewers) >= matter.approvals and (not matter.confirmed or requester in by)
 
 
 def _counted(event: Event, person: Person) -> Decided | None:

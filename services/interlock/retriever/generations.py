@@ -288,10 +288,7 @@ class Generations:
         folder = self.folder_of(manifest.identity)
         _write(building / MANIFEST, manifest)
         if folder.exists():
-            before = folder.with_name(f".before-{folder.name}")
-            shutil.rmtree(before, ignore_errors=True)
-            folder.rename(before)
-            shutil.rmtree(before, ignore_errors=True)
+            self.remove(manifest.identity)
         building.rename(folder)
 
     @contextmanager
