@@ -18,6 +18,7 @@ from interlock.bundles.routes import ModelCandidate, ModelRoute
 from interlock.cli.app import app
 from interlock.generator.asking import Asking, ask
 from interlock.intent_router.stage import decide
+from interlock.runtime.errors import UserError
 from interlock_contracts.answer import Answer
 from interlock_contracts.case import Case
 from interlock_contracts.retrieval import Context, RetrievalOutcome
@@ -176,3 +177,14 @@ async def test_a_tool_that_is_not_in_the_allowlist_is_never_offered(
     asking = ask(OFFERING, case.model_copy(update={"context": context}), 1, request_input("x").now)
     assert isinstance(asking, Asking)
     assert {tool.name for tool in asking.request.tools} <= allowed
+
+
+@pytest.mark.parametrize(
+    ("given", "where"),
+    [([""], "text: "), (["x", "--user", ""], "user: "), (["x", "--tenant", "a b"], "tenant: ")],
+)
+def test_what_is_no_request_is_said_in_a_line(given: list[str], where: str) -> None:
+    done = CliRunner().invoke(app, ["route", *given, "--bundle", "examples/support"])
+    assert isinstance(done.exception, UserError)
+    assert str(done.exception).startswith(where)
+    assert "\n" not in str(done.exception)

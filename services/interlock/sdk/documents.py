@@ -21,6 +21,7 @@ from interlock.runtime.broker.topology import stream_name
 from interlock.runtime.commit import EXPECT_NEW, Committed
 from interlock.runtime.errors import RetryLater, UserError
 from interlock.runtime.log import JetStreamLog
+from interlock.sdk.rejected import reasons
 from interlock.sdk.tenant import TenantClient
 from interlock_contracts.documents import (
     DOCUMENT,
@@ -108,7 +109,7 @@ class Documents(TenantClient):
                 valid_until=valid_until,
             )
         except ValidationError as error:
-            raise DocumentRejected(_reasons(error)) from None
+            raise DocumentRejected(reasons(error, "document")) from None
 
     async def put(self, document: Document, text: str, *, again: bool = False) -> Written:
         """Have this be the newest version; nothing is written if it is already.
@@ -124,7 +125,7 @@ class Documents(TenantClient):
         try:
             events = document_events(document, text, 1)
         except ValidationError as error:
-            raise DocumentRejected(_reasons(error)) from None
+            raise DocumentRejected(reasons(error, "document")) from None
         except ValueError as error:
             raise DocumentRejected(str(error)) from None
 
@@ -247,10 +248,3 @@ def _change(head: DocumentEvent | None, document: Document, text: str, again: bo
 def _whose(tenant: str, document: Document) -> None:
     if document.tenant != tenant:
         raise DocumentRejected(f"{document.document_id} is not a document of tenant {tenant}")
-
-
-def _reasons(error: ValidationError) -> str:
-    rows = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(
-        f"{'.'.join(map(str, row['loc'])) or 'document'}: {row['msg']}" for row in rows
-    )

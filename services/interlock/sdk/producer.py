@@ -20,6 +20,7 @@ from interlock.runtime.broker.connect import BrokerClient
 from interlock.runtime.broker.topology import stream_name
 from interlock.runtime.commit import EXPECT_NEW, Committed
 from interlock.runtime.errors import RetryLater, UserError
+from interlock.sdk.rejected import reasons
 from interlock.sdk.tenant import TenantClient
 from interlock_contracts.actions import Confirm, Decided, Notice
 from interlock_contracts.answer import Answer
@@ -133,7 +134,7 @@ class Producer(TenantClient):
                 deadline=deadline,
             )
         except ValidationError as error:
-            raise RequestRejected(_reasons(error)) from None
+            raise RequestRejected(reasons(error, "request")) from None
 
     async def submit(self, request: Request) -> bool:
         """Put a request on the log; True if it is new, False if the same one stands there.
@@ -277,8 +278,3 @@ class Producer(TenantClient):
         return Event.decode(
             str(address), headers, reply.data, sequence=int(headers["Nats-Sequence"])
         )
-
-
-def _reasons(error: ValidationError) -> str:
-    rows = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, row['loc']))}: {row['msg']}" for row in rows)

@@ -14,6 +14,7 @@ from interlock.cli.common import (
     run,
     settings_of,
 )
+from interlock.runtime.errors import UserError
 
 if TYPE_CHECKING:
     from interlock.runtime.settings import Settings
@@ -41,15 +42,21 @@ def route(
     Of a request that was sent, `interlock events ID` shows the same from the log. Exit status 1
     if the router ends the request: then there is an `answer`, too.
     """
+    from pydantic import ValidationError
+
+    from interlock.sdk.rejected import reasons
     from interlock_contracts.request import Principal, Request
 
-    request = Request(
-        request_id="0" * 26,
-        tenant=tenant,
-        principal=Principal(user=user, role=role, scopes=tuple(scope or ())),
-        text=text,
-        channel=channel,
-    )
+    try:
+        request = Request(
+            request_id="0" * 26,
+            tenant=tenant,
+            principal=Principal(user=user, role=role, scopes=tuple(scope or ())),
+            text=text,
+            channel=channel,
+        )
+    except ValidationError as error:
+        raise UserError(reasons(error, "request")) from None
     case, answer = run(_decide(settings_of(state, bundle), request))
     if json_:
         told = {} if case is None else case.model_dump(mode="json")
