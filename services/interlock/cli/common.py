@@ -2,13 +2,14 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
 from interlock.runtime import telemetry
 from interlock.runtime.broker.connect import BrokerClient, connect
@@ -61,6 +62,21 @@ def running_bundle(state: Path) -> Path:
 def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
     """Run a command's coroutine to its end."""
     return asyncio.run(work)
+
+
+@contextmanager
+def embedding_shown() -> Iterator[None]:
+    """While passages are embedded inside, if any are, a bar on the terminal says how far it is."""
+    from interlock.retriever.remembering import watched
+
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("embedding", visible=False)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total, visible=True)
+
+        with watched(show):
+            yield
 
 
 def print_json(value: Any) -> None:

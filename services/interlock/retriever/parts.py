@@ -18,6 +18,7 @@ from interlock.retriever.engine import Server
 from interlock.retriever.external import External, WithExternal, narrowed
 from interlock.retriever.fast import fast_embedder, fast_reranker, fast_sparse
 from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker, Place
+from interlock.retriever.minilm import load_minilm
 from interlock.retriever.pooled import load_pooled
 from interlock.retriever.private import private_embedder, private_reranker
 from interlock.retriever.rerank import Reranker
@@ -166,6 +167,8 @@ def _dense(settings: RetrieverSettings) -> TextEmbedder:
     kind, _, model = settings.embedder.partition(":")
     if kind == "wordllama" and not model:
         return load_pooled()
+    if kind == "minilm" and not model:
+        return load_minilm(settings.model_folder)
     if kind == "fastembed" and model:
         return fast_embedder(model, settings.model_folder, settings.embedder_dimensions)
     if kind == "api" and model:
@@ -180,8 +183,8 @@ def _dense(settings: RetrieverSettings) -> TextEmbedder:
         )
         return ApiEmbedder(api, model, settings.embedder_dimensions, place)
     raise UserError(
-        f"INTERLOCK_EMBEDDER: {settings.embedder!r} is none of wordllama, fastembed:<model>, "
-        "api:<model>"
+        f"INTERLOCK_EMBEDDER: {settings.embedder!r} is none of wordllama, minilm, "
+        "fastembed:<model>, api:<model>"
     )
 
 

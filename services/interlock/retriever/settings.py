@@ -45,7 +45,7 @@ class RetrieverSettings(BaseSettings):
     )
 
     embedder: str = Field(
-        default="wordllama", description="wordllama, fastembed:<model> or api:<model>"
+        default="wordllama", description="wordllama, minilm, fastembed:<model> or api:<model>"
     )
     embedder_url: str | None = Field(
         default=None, description="for api: the address before /embeddings"
@@ -69,7 +69,7 @@ class RetrieverSettings(BaseSettings):
     reranker_data_classes: DataClasses = Field(default=(), description="as embedder_data_classes")
     model_folder: Path | None = Field(
         default=None,
-        description="fastembed's cache, or the folder of one model or several",
+        description="fastembed's cache, or the folder of one model or several (minilm's, too)",
     )
     rewriter: str | None = Field(default=None, description="package.module:name of a Rewriter")
     external_sources: str | None = Field(

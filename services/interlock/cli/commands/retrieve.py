@@ -12,6 +12,7 @@ from interlock.cli.common import (
     BundleOption,
     JsonOption,
     StateOption,
+    embedding_shown,
     err,
     out,
     print_json,
@@ -114,9 +115,11 @@ async def _retrieve(
     if missing := made.unknown_to(active):
         err.print(f"the bundle has no source {', '.join(missing)}: not searched", style="yellow")
     async with aclosing(made.of(active)) as parts:
-        searcher = parts.around(
-            await build_index(active, root, storage, embedder=parts.embedder, server=parts.server)
-        )
+        with embedding_shown():
+            index = await build_index(
+                active, root, storage, embedder=parts.embedder, server=parts.server
+            )
+        searcher = parts.around(index)
         result = await searcher.search(request)
         if document is None:
             return result, None
