@@ -47,6 +47,9 @@ async def test_odd_files_are_skipped_aloud_and_a_dry_run_says_the_same(
     (folder / "long.txt").write_text("word " * (MAX_DOCUMENT_CHARS // 5 + 1))
     (folder / os.fsdecode(b"\xff.md")).write_text("x")
     os.mkfifo(folder / "pipe.md")
+    (folder / "lines.jsonl").write_text(
+        '{"id": "a", "text": "nul \\u0000"}\n{"id": "b", "text": "half \\ud800"}\n'
+    )
     dry = await ingest(fresh_broker, str(folder), "--dry-run", "--json")
     done = await ingest(fresh_broker, str(folder), "--json")
     assert (dry.status, done.status) == (1, 1)
@@ -60,6 +63,7 @@ async def test_odd_files_are_skipped_aloud_and_a_dry_run_says_the_same(
     assert "control characters" in said.pop("two\\x0alines.md")
     assert "not UTF-8" in said.pop("\\xff.md")
     assert said.pop("long.txt").endswith(f"at most {MAX_DOCUMENT_CHARS:,}: split it")
+    assert said.pop("lines.jsonl") == "line 2: text: it holds half of a surrogate pair"
     assert said == {}
     assert sorted(await there(fresh_broker)) == ["good", "odd näme “q” 漢字 🙂", "within"]
 

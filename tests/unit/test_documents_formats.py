@@ -1,6 +1,7 @@
 """Reading files: what is understood of each format, and what is refused."""
 
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from interlock.sdk.formats import About, Parsed, Unreadable, read_file
 from interlock.sdk.formats.files import MAX_FILE_BYTES
+from interlock.sdk.formats.text import heading
 from interlock_contracts.retrieval import Trust
 
 
@@ -90,6 +92,30 @@ def test_markdown_without_a_title_takes_its_first_heading(tmp_path: Path) -> Non
     assert one(write(tmp_path, "a.md", "text\n\n## Second ##\n")).about.title == "Second"
 
 
+@pytest.mark.parametrize(
+    ("line", "level", "title"),
+    [
+        ("# One\n", 1, "One"),
+        ("###\tThree ###  \n", 3, "Three"),
+        ("## C#", 2, "C#"),
+        ("## C# ##", 2, "C#"),
+        ("####### seven", 0, ""),
+        ("#hash", 0, ""),
+        ("# ", 0, ""),
+        ("# ##", 0, ""),
+        ("# " + "long " * 200, 0, ""),
+    ],
+)
+def test_what_a_heading_is(line: str, level: int, title: str) -> None:
+    assert heading(line) == (level, title)
+
+
+@pytest.mark.parametrize("filler", [" ", "#", ". ", "\t#"])
+def test_a_heading_with_anything_in_it_is_read_at_once(tmp_path: Path, filler: str) -> None:
+    parsed = one(write(tmp_path, "a.md", f"# Title\n# x{filler * 500_000}y\n"))
+    assert parsed.about.title == "Title"
+
+
 def test_html_keeps_structure_and_leaves_the_frame_out(tmp_path: Path) -> None:
     page = """<!doctype html><html lang="de-AT"><head><title>Rückgabe &amp; Umtausch</title>
     <link rel="canonical" href="https://acme.example/r"><style>p{}</style></head><body>
@@ -105,6 +131,12 @@ def test_html_keeps_structure_and_leaves_the_frame_out(tmp_path: Path) -> None:
         *("# Rückgabe", "Dreißig Tage Zeit.", "- ungeöffnet", "- mit Beleg", "```", "A-1001"),
         *("B", "```", "Land | Tage |", "CA | 6 |"),
     ]
+
+
+def test_what_a_page_hides_from_its_readers_is_left_out(tmp_path: Path) -> None:
+    page = """<body style="visibility: hidden"><p>Thirty days.</p>
+    <p hidden>one</p><div style="color:red; DISPLAY : none">two</div><p>Unopened.</p></body>"""
+    assert one(write(tmp_path, "a.html", page)).text.split() == ["Thirty", "days.", "Unopened."]
 
 
 def test_html_in_the_encoding_it_states(tmp_path: Path) -> None:
@@ -129,6 +161,19 @@ def test_docx(tmp_path: Path) -> None:
     assert [line for line in parsed.text.split("\n") if line] == [
         *("# Returns", "Thirty days.", "- unopened", "Canada | 6 days", "## Exceptions"),
     ]
+
+
+def test_a_docx_without_properties_has_its_first_heading_for_a_title(tmp_path: Path) -> None:
+    packed, bare = zipfile.ZipFile(io.BytesIO(a_docx())), io.BytesIO()
+    with zipfile.ZipFile(bare, "w") as file:
+        for name in packed.namelist():
+            content = packed.read(name)
+            if name == "_rels/.rels":
+                content = re.sub(rb"<Relationship [^>]*core-properties[^>]*>", b"", content)
+            if name != "docProps/core.xml":
+                file.writestr(name, content)
+    parsed = one(write(tmp_path, "a.docx", bare.getvalue()))
+    assert (parsed.about.title, parsed.about.language) == ("Returns", "")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
@@ -172,8 +217,11 @@ def test_json_lines_report_the_bad_line_and_keep_the_others(tmp_path: Path) -> N
         ("a.txt", b"a\x00b", "NUL"),
         ("a.txt", b"  \n", "no text"),
         ("a.md", "---\ntitle: [a\n---\n", "while parsing"),
-        ("a.md", "---\nscopes: a b\n---\nx", "scopes"),
-        ("a.md", "---\nvalid_from: soon\n---\nx", "give a day"),
+        ("a.md", "---\nscopes: a b\n---\nx", "scopes: give a list"),
+        ("a.md", "---\nvalid_from: soon\n---\nx", "^valid_from: give a day"),
+        ("a.md", "---\nvalid_from: 2026-13-01\n---\nx", "front matter: month must be"),
+        ("a.md", "---\ntitle: !!bool maybe\n---\nx", "front matter"),
+        ("a.html", b"<p>" * (6 * 2**20), "page of more than 16 MiB"),
         ("a.md", "---\nauthor: me\n---\nx", "author"),
         ("a.html", "<body><nav>only</nav></body>", "no text"),
         ("a.xls", b"x", "format '.xls' is not read"),
@@ -194,12 +242,15 @@ def test_too_large_a_file_is_refused_unread(tmp_path: Path) -> None:
         read_file(path)
 
 
-def test_a_docx_that_unpacks_to_a_mountain_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("parts", "what"), [(9, "512 MiB$"), (2, "64 MiB of text")])
+def test_a_docx_that_unpacks_to_a_mountain_is_refused(
+    tmp_path: Path, parts: int, what: str
+) -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
-        for number in range(9):
-            packed.writestr(f"word/{number}.xml", b"\0" * 2**26)
-    with pytest.raises(Unreadable, match="unpacks"):
+        for number in range(parts):
+            packed.writestr(f"word/{number}.png", b"\0" * 2**26)
+    with pytest.raises(Unreadable, match=f"unpacks to more than {what}"):
         read_file(write(tmp_path, "a.docx", file.getvalue()))
 
 

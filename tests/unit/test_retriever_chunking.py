@@ -77,6 +77,19 @@ def test_a_change_leaves_the_ids_of_other_windows_alone() -> None:
         assert one[:-2] == other[:-2] and one != other
 
 
+@pytest.mark.parametrize("spec", SPECS, ids=repr)
+@pytest.mark.parametrize(
+    "text",
+    ["# x" + " " * 100_000 + "y", "a" + "." * 100_000 + "b", "# " + "word " * 20_000, "a" * 100_000,
+     "# x" + "\n" * 100_000 + "y"],
+    ids=["blanks", "dots", "heading", "no blank", "empty lines"],
+)  # fmt: skip
+def test_no_text_takes_long_or_makes_a_passage_without_end(spec: ChunkerSpec, text: str) -> None:
+    spans = [(text[start:end].strip(), above) for start, end, above in chunker_of(spec)(text)]
+    assert max(len(passage) for passage, _ in spans) <= 16_000
+    assert max(len(above) for _, above in spans) <= 500
+
+
 @pytest.mark.parametrize(
     "chunker",
     [

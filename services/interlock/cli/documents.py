@@ -22,11 +22,16 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One document that was read."""
+    """One document that was read; `where` in the file, for one that holds many."""
 
     path: str
     document: "Document"
     text: str
+    where: str = ""
+
+    def saying(self, reason: str) -> str:
+        """What is wrong with it, with its place in the file."""
+        return ": ".join(filter(None, (self.where, reason)))
 
 
 @dataclass(slots=True)
@@ -60,9 +65,10 @@ class Reading:
                     if isinstance(one, Unreadable):
                         summary.skipped.append((where, str(one)))
                     elif one.document.name in found:
-                        other = found[one.document.name].path
-                        reason = f"{other} is called {one.document.name!r}, too"
-                        summary.skipped.append((where, reason))
+                        other = found[one.document.name]
+                        place = ", ".join(filter(None, (other.path, other.where)))
+                        reason = f"{place} is called {one.document.name!r}, too"
+                        summary.skipped.append((where, one.saying(reason)))
                     else:
                         found[one.document.name] = one
         return list(found.values())
@@ -105,8 +111,9 @@ class Reading:
         except ValidationError as error:
             detail = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, detail["loc"])) or "document"
-            return Unreadable(": ".join(filter(None, (parsed.where, place, detail["msg"]))))
-        return Found(where, document, parsed.text)
+            message = detail["msg"].removeprefix("Value error, ")
+            return Unreadable(": ".join(filter(None, (parsed.where, place, message))))
+        return Found(where, document, parsed.text, parsed.where)
 
 
 def shown(path: Path) -> str:

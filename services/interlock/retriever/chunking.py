@@ -8,20 +8,24 @@ import re
 from collections.abc import Callable, Iterator
 
 from interlock.bundles.chunkers import ByHeadings, BySentences, ByTokens, ChunkerSpec
+from interlock.sdk.formats.text import heading
 
 Span = tuple[int, int, str]
 """Start, end (exclusive), and the headings above the start."""
 
 Chunker = Callable[[str], Iterator[Span]]
 
-VERSION = 2
+VERSION = 3
 """Part of the identity of an index: change it whenever the same text is cut differently."""
 
-_HEADING = re.compile(r"(#{1,6})[ \t]+(.+?)[ \t]*#*\s*\Z")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n")
-_SENTENCE = re.compile(r"\S.*?(?:[.!?…]+[\"'”’)\]]*(?=\s)|\n\s*\n|\Z)", re.DOTALL)
+# Each run of marks is tried from its beginning alone, and given up whole: a line of dots takes time
+# that grows with its length, not with the square of it.
+_SENTENCE = re.compile(r"\S.*?(?:(?<![.!?…])[.!?…]++[\"'”’)\]]*+(?=\s)|\n\s*\n|\Z)", re.DOTALL)
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+_LONGEST_WINDOW = 16_000
+"""Characters. A text without an end of a sentence, or without blanks, is no passage of millions."""
 
 
 def chunker_of(spec: ChunkerSpec) -> Chunker:
@@ -42,24 +46,25 @@ def by_headings(text: str, most: int, least: int) -> Iterator[Span]:
     a section is cut between paragraphs, too long a paragraph between sentences. A heading stays
     with its text.
     """
-    start, end, heading, has_body = 0, 0, "", False
+    start, end, above, has_body = 0, 0, "", False
     path: dict[int, str] = {}
     for block_start, block_end, level, title in _blocks(text):
         if level and has_body and end - start >= least:
-            yield start, end, heading
+            yield start, end, above
             start, end, has_body = block_start, block_start, False
         if level:
             path = _below(path, level, title)
         for piece_start, piece_end in _pieces(text, block_start, block_end, most):
-            if has_body and piece_end - start > most:
-                yield start, end, heading
+            apart = piece_start - end > most  # only blanks lie between
+            if (has_body and piece_end - start > most) or (apart and end > start):
+                yield start, end, above
                 start, has_body = piece_start, False
             if not has_body:
-                heading = " › ".join(path.values())
+                above = " › ".join(path.values())
             has_body = has_body or not level
             end = piece_end
     if text[start:end].strip():
-        yield start, end, heading
+        yield start, end, above
 
 
 def by_sentences(text: str, sentences: int, overlap: int) -> Iterator[Span]:
@@ -78,13 +83,21 @@ def _windows(text: str, units: list[tuple[int, int]], size: int, overlap: int) -
     headings = [(start, level, title) for start, _, level, title in _blocks(text) if level]
     path: dict[int, str] = {}
     passed = 0
-    for first in range(0, max(len(units) - overlap, min(len(units), 1)), size - overlap):
+    firsts = range(0, max(len(units) - overlap, min(len(units), 1)), size - overlap)
+    for first in firsts:
         window = units[first : first + size]
         start, end = window[0][0], window[-1][1]
         while passed < len(headings) and headings[passed][0] <= start:
             path = _below(path, *headings[passed][1:])
             passed += 1
-        yield start, end, " › ".join(path.values())
+        above = " › ".join(path.values())
+        if end - start <= _LONGEST_WINDOW:
+            yield start, end, above
+            continue
+        following = first + firsts.step
+        stop = units[following][0] if following in firsts else end
+        for piece_start, piece_end in _pieces(text, start, stop, _LONGEST_WINDOW):
+            yield piece_start, piece_end, above
 
 
 def _below(path: dict[int, str], level: int, title: str) -> dict[int, str]:
@@ -98,14 +111,14 @@ def _blocks(text: str) -> Iterator[tuple[int, int, int, str]]:
     fence = ""
     for line in text.splitlines(keepends=True):
         mark = _FENCE.match(line)
-        heading = None if fence else _HEADING.match(line)
-        if heading or (not fence and not line.strip()):
+        level, title = (0, "") if fence else heading(line)
+        if level or (not fence and not line.strip()):
             if text[start:position].strip():
                 yield start, position, 0, ""
             start = position
-            if heading:
+            if level:
                 start += len(line)
-                yield position, start, len(heading.group(1)), heading.group(2)
+                yield position, start, level, title
         elif mark:
             fence = "" if fence == mark.group(1) else fence or mark.group(1)
         position += len(line)

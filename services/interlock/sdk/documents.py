@@ -122,12 +122,7 @@ class Documents(TenantClient):
             RetryLater: the broker did not answer; putting the same again is safe.
         """
         _whose(self.tenant, document)
-        try:
-            events = document_events(document, text, 1)
-        except ValidationError as error:
-            raise DocumentRejected(reasons(error, "document")) from None
-        except ValueError as error:
-            raise DocumentRejected(str(error)) from None
+        events = _events(document, text)
 
         def of(version: int) -> list[DocumentEvent]:
             return [event.model_copy(update={"version": version}) for event in events]
@@ -166,9 +161,11 @@ class Documents(TenantClient):
     async def would(self, document: Document, text: str | None, *, again: bool = False) -> Change:
         """What `put` would do, or without a text `remove`; nothing is written.
 
-        Raises `DocumentErased` where `put` would.
+        Raises `DocumentRejected` and `DocumentErased` where `put` would.
         """
         _whose(self.tenant, document)
+        if text is not None:
+            _events(document, text)
         head = await self.head(document.source, document.name)
         if text is not None:
             return _change(head, document, text, again)
@@ -231,6 +228,18 @@ async def standing(log: JetStreamLog, tenant: str) -> list[Document]:
         if isinstance(event, DocumentEvent):
             newest[event.document_id] = event
     return [event.document for _, event in sorted(newest.items()) if not event.removed]
+
+
+def _events(document: Document, text: str) -> list[DocumentEvent]:
+    """The events of the first version; raises `DocumentRejected`."""
+    try:
+        return document_events(document, text, 1)
+    except ValidationError as error:
+        raise DocumentRejected(reasons(error, "document")) from None
+    except UnicodeEncodeError:
+        raise DocumentRejected("text: it holds half of a surrogate pair") from None
+    except ValueError as error:
+        raise DocumentRejected(str(error)) from None
 
 
 def _change(head: DocumentEvent | None, document: Document, text: str, again: bool) -> Change:

@@ -166,20 +166,18 @@ class _Writing:
         with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
             task = progress.add_task("writing", total=len(found) + len(gone))
 
-            async def one(document: "Document", text: str | None, path: str) -> None:
+            async def one(each: Found, text: str | None) -> None:
                 async with limit:
-                    await self._one(documents, document, text, path)
+                    await self._one(documents, each, text)
                 progress.advance(task)
 
             async with asyncio.TaskGroup() as group:
                 for each in found:
-                    group.create_task(one(each.document, each.text, each.path))
+                    group.create_task(one(each, each.text))
                 for document in gone:
-                    group.create_task(one(document, None, document.name))
+                    group.create_task(one(Found(document.name, document, ""), None))
 
-    async def _one(
-        self, documents: "Documents", document: "Document", text: str | None, path: str
-    ) -> None:
+    async def _one(self, documents: "Documents", one: Found, text: str | None) -> None:
         """Write one document, or remove it where there is no text; wait for an absent broker."""
         from interlock.sdk.documents import DocumentContended, DocumentErased, DocumentRejected
 
@@ -190,17 +188,18 @@ class _Writing:
             reraise=True,
         )
         try:
-            change: Change = await waiting(self._change, documents, document, text)
+            change: Change = await waiting(self._change, documents, one.document, text)
         except DocumentErased:
             reason = "it was erased; if this may stand in its place, add --again"
-            self.summary.skipped.append((path, reason))
+            self.summary.skipped.append((one.path, one.saying(reason)))
             return
         except (DocumentRejected, DocumentContended) as error:
-            self.summary.skipped.append((path, str(error)))
+            self.summary.skipped.append((one.path, one.saying(str(error))))
             return
         self.summary.counts[change.value] += 1
         if self.json_:
-            print_json({"path": path, "document": document.document_id, "change": change.value})
+            document = one.document.document_id
+            print_json({"path": one.path, "document": document, "change": change.value})
 
     async def _change(
         self, documents: "Documents", document: "Document", text: str | None

@@ -28,6 +28,13 @@ def moment(value: Any) -> Any:
     return value
 
 
+def _several(value: Any) -> Any:
+    """One word is no list: `scopes: vip` could be taken for three scopes, or for one."""
+    if not isinstance(value, str):
+        return value
+    raise ValueError("give a list, as in [vip]")
+
+
 Moment = Annotated[AwareDatetime, BeforeValidator(moment)]
 
 
@@ -41,7 +48,7 @@ class About(Model):
 
     title: CleanText = ""
     url: CleanText | None = None
-    scopes: tuple[Token, ...] = ()
+    scopes: Annotated[tuple[Token, ...], BeforeValidator(_several)] = ()
     trust: Trust | None = None
     language: CleanText = ""
     valid_from: Moment | None = None
@@ -64,7 +71,7 @@ def about(fields: Any) -> About:
     except ValidationError as error:
         detail = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, detail["loc"])) or "front matter"
-        raise Unreadable(f"{where}: {detail['msg']}") from None
+        raise Unreadable(f"{where}: {detail['msg'].removeprefix('Value error, ')}") from None
 
 
 @dataclass(frozen=True, slots=True)

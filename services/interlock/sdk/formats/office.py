@@ -8,15 +8,21 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from interlock.sdk.formats.about import About, Parsed, Unreadable
+from interlock.sdk.formats.text import first_heading
 from interlock.sdk.formats.web import tidy
 
 if TYPE_CHECKING:
+    from docx.document import Document as DocxDocument
     from docx.table import Table
     from docx.text.paragraph import Paragraph
     from pypdf import PdfReader
 
 MAX_UNPACKED = 512 * 1024 * 1024
 """A DOCX that unpacks to more is refused: it is a small file made to fill a machine."""
+
+MAX_TEXT = 64 * 1024 * 1024
+"""Most of it that may be packed to less than half, as XML is and pictures are not: once parsed, an
+element of four bytes takes some 130."""
 
 MAX_PAGES = 5_000
 
@@ -62,21 +68,39 @@ def docx(data: bytes, _: str | None) -> Iterator[Parsed]:
         _check_size(data)
         document = Document(io.BytesIO(data))
         parts = [_block(part) for part in document.iter_inner_content()]
-        about = document.core_properties
-        title, language = about.title or "", about.language or ""
+        title, language = _properties(document)
     except Unreadable:
         raise
     except Exception as error:  # a password makes it no zip file at all
         raise Unreadable(
             f"a broken DOCX, or one with a password ({type(error).__name__})"
         ) from None
-    yield Parsed(tidy("\n\n".join(parts)), About(title=title, language=language))
+    text = tidy("\n\n".join(parts))
+    yield Parsed(text, About(title=_title(title, text), language=language))
+
+
+def _properties(document: "DocxDocument") -> tuple[str, str]:
+    """Title and language; of a file without properties python-docx makes up a title."""
+    from docx.opc.constants import RELATIONSHIP_TYPE
+
+    kinds = {one.reltype for one in document.part.package.rels.values()}
+    if RELATIONSHIP_TYPE.CORE_PROPERTIES not in kinds:
+        return "", ""
+    return document.core_properties.title or "", document.core_properties.language or ""
+
+
+def _title(stated: str, text: str) -> str:
+    """The stated title on one line, else the first heading."""
+    return " ".join(tidy(stated).split()) or first_heading(text)
 
 
 def _check_size(data: bytes) -> None:
     with zipfile.ZipFile(io.BytesIO(data)) as packed:
-        if sum(entry.file_size for entry in packed.infolist()) > MAX_UNPACKED:
-            raise Unreadable(f"it unpacks to more than {MAX_UNPACKED // 2**20} MiB")
+        entries = packed.infolist()
+    text = (one for one in entries if one.file_size > 2 * one.compress_size)
+    for what, most, some in (("", MAX_UNPACKED, entries), (" of text", MAX_TEXT, text)):
+        if sum(one.file_size for one in some) > most:
+            raise Unreadable(f"it unpacks to more than {most // 2**20} MiB{what}")
 
 
 def _block(part: "Paragraph | Table | Any") -> str:

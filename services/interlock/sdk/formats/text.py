@@ -10,7 +10,10 @@ import yaml
 from interlock.sdk.formats.about import About, Parsed, Unreadable, about
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_HEADING = re.compile(r"^#{1,6}[ \t]+(.+?)[ \t]*#*\s*$", re.MULTILINE)
+MAX_HEADING_CHARS = 500
+"""What is longer is a paragraph: a heading stands with every passage below it."""
+
+_MARKED = re.compile(r"^#{1,6}[ \t].*", re.MULTILINE)
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -44,16 +47,38 @@ def markdown(data: bytes, encoding: str | None) -> Iterator[Parsed]:
     if found is not None:
         try:
             fields = yaml.safe_load(found.group(1)) or {}
-        except yaml.YAMLError as error:
-            raise Unreadable(" ".join(str(error).split())) from None
+        except RecursionError:
+            raise
+        except Exception as error:  # of a month 13, or `!!bool x`, PyYAML raises what Python does
+            raise Unreadable(f"front matter: {' '.join(str(error).split())}") from None
         front, text = about(fields), text[found.end() :]
     yield Parsed(text, front.over(About(title=first_heading(text))))
 
 
 def first_heading(text: str) -> str:
     """The first Markdown heading, or nothing."""
-    found = _HEADING.search(text)
-    return found.group(1) if found else ""
+    found = (heading(line[0]) for line in _MARKED.finditer(text))
+    return next((title for level, title in found if level), "")
+
+
+def heading(line: str) -> tuple[int, str]:
+    """Level and title of a line that is a Markdown heading, else (0, "").
+
+    Hashes after a blank close it (`## Title ##`); others are the title's own (`# C#`). A line of
+    more than `MAX_HEADING_CHARS` is none. No regular expression: one that strips both ends takes
+    the cube of a run of blanks.
+    """
+    if len(line) > MAX_HEADING_CHARS:
+        return 0, ""
+    rest = line.lstrip("#")
+    level = len(line) - len(rest)
+    title = rest.strip()
+    open_ = title.rstrip("#")
+    if open_ != title and (not open_ or open_[-1] in " \t"):
+        title = open_.rstrip()
+    if not (1 <= level <= 6 and rest[:1] in (" ", "\t") and title):
+        return 0, ""
+    return level, title
 
 
 def plain(data: bytes, encoding: str | None) -> Iterator[Parsed]:

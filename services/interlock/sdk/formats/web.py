@@ -10,6 +10,9 @@ from interlock.sdk.formats.text import decoded
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
 
+MAX_HTML_BYTES = 16 * 1024 * 1024
+"""A parsed page takes up to a hundred times its size."""
+
 _CHARSET = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]+)""", re.IGNORECASE)
 _SKIPPED = frozenset(
     {"script", "style", "noscript", "template", "svg", "head", "nav", "footer", "aside", "form",
@@ -19,6 +22,7 @@ _BLOCKS = frozenset(
     {"p", "div", "section", "article", "main", "header", "ul", "ol", "table", "blockquote", "dl",
      "dt", "dd", "figure", "figcaption", "address", "details", "summary", "hr"}
 )  # fmt: skip
+_UNSEEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BLANKS = re.compile(r"[^\S\n]+")
@@ -32,6 +36,8 @@ def html(data: bytes, encoding: str | None) -> Iterator[Parsed]:
         from selectolax.lexbor import LexborHTMLParser
     except ImportError:
         raise Unreadable("HTML wants the extra: pip install 'interlock[ingest]'") from None
+    if len(data) > MAX_HTML_BYTES:
+        raise Unreadable(f"a page of more than {MAX_HTML_BYTES // 2**20} MiB")
     stated = _CHARSET.search(data[:4096])
     page = LexborHTMLParser(decoded(data, encoding or (stated[1].decode() if stated else None)))
     root = page.css_first("main") or page.css_first("article") or page.body
@@ -65,7 +71,8 @@ def _parts(node: "LexborNode") -> Iterator[str]:
             yield one
             continue
         tag = one.tag
-        if tag in _SKIPPED:
+        # A script may show a page that was hidden while it was made; a part of it stays hidden.
+        if tag in _SKIPPED or (one is not node and _is_hidden(one)):
             continue
         if tag == "-text":
             yield " ".join(one.text_content.split("\n")) if one.text_content else ""
@@ -77,6 +84,12 @@ def _parts(node: "LexborNode") -> Iterator[str]:
             before, after = _around(tag or "")
             children = list(one.iter(include_text=True))
             stack += [after, *reversed(children), before]
+
+
+def _is_hidden(node: "LexborNode") -> bool:
+    """Whether the page itself says that nobody sees this."""
+    said = node.attributes
+    return "hidden" in said or _UNSEEN.search(said.get("style") or "") is not None
 
 
 def _around(tag: str) -> tuple[str, str]:
