@@ -121,7 +121,7 @@ def _arguments() -> argparse.Namespace:
         "--only",
         action="append",
         default=[],
-        help="one data set of the gate's; quality (retrieval)",
+        help="one data set of the gate's; quality or stage (retrieval)",
     )
     parser.add_argument(
         "--collection",

@@ -18,19 +18,21 @@ async def run_retrieval(
 ) -> None:
     """Print every table. Some minutes, most of them for the 100,000 passages.
 
-    With `only` "quality" nothing about speed. With other `sizes` than the usual ones only the speed
-    at those is measured; the whole stage and the alternatives only up to the smallest of the usual
-    ones, for their sake.
+    With `only` "quality" nothing about speed; with "stage" the whole stage alone. With other
+    `sizes` than the usual ones only the speed at those is measured; the whole stage and the
+    alternatives only up to the smallest of the usual ones, for their sake.
     """
     from bench.retrieval.quality import quality_tables
     from bench.retrieval.speed import speed_tables, throughput_table
 
-    if sizes == SIZES:
+    if sizes == SIZES and "stage" not in only:
         await quality_tables(data, console)
     if "quality" in only:
         return
     if sizes[0] <= SIZES[0]:
         await throughput_table(data, console, sizes[0])
+    if "stage" in only:
+        return
     await speed_tables(data, console, sizes, alternatives=SIZES[0])
 
 

