@@ -222,6 +222,7 @@ def test_json_lines_report_the_bad_line_and_keep_the_others(tmp_path: Path) -> N
         ("a.md", "---\nvalid_from: 2026-13-01\n---\nx", "front matter: month must be"),
         ("a.md", "---\ntitle: !!bool maybe\n---\nx", "front matter"),
         ("a.html", b"<p>" * (6 * 2**20), "page of more than 16 MiB"),
+        ("a.html", b"<div>" * 200_000, "20,000 elements within each other"),
         ("a.md", "---\nauthor: me\n---\nx", "author"),
         ("a.html", "<body><nav>only</nav></body>", "no text"),
         ("a.xls", b"x", "format '.xls' is not read"),

@@ -1,6 +1,7 @@
 """What is wrong with a bundle, in words its author can act on."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class BundleError(Exception):
@@ -12,6 +13,12 @@ class BundleError(Exception):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = tuple(problems)
+
+    def of(self, path: Path) -> str:
+        """The problems of the bundle at `path`, which is named once."""
+        text = str(self)
+        named = text.startswith((f"{path}:", f"{path}/"))
+        return text if named else f"bundle {path}: {text}"
 
 
 class BundleUnknown(Exception):

@@ -80,7 +80,7 @@ def _read_yaml(file: Path) -> Source:
         mark = error.problem_mark or error.context_mark
         place = f"{file.name}:{mark.line + 1}" if mark else file.name
         raise BundleError([f"{place}: not valid YAML: {error.problem}"]) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # of a month 13 PyYAML raises what Python does
         raise BundleError([f"{file.name}: not valid YAML: {error}"]) from error
     if not isinstance(data, dict) or root is None:
         raise BundleError([f"{file.name}: a bundle is a mapping of keys to values"])

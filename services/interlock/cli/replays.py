@@ -113,7 +113,7 @@ def _compiled(path: Path) -> "tuple[Bundle, Path] | None":
     try:
         return compile_bundle(path), bundle_folder(path)
     except BundleError as error:
-        raise UserError(f"bundle {path}: {error}") from None
+        raise UserError(error.of(path)) from None
 
 
 class Candidates:

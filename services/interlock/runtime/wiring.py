@@ -85,7 +85,7 @@ def load_bundles(path: Path, folder: Path) -> FileBundles:
     try:
         return FileBundles(compile_bundle(path), folder)
     except BundleError as error:
-        raise UserError(f"bundle {path}: {error}") from None
+        raise UserError(error.of(path)) from None
 
 
 def bundles_of(settings: Settings) -> FileBundles:

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 MAX_HTML_BYTES = 16 * 1024 * 1024
 """A parsed page takes up to a hundred times its size."""
 
+MAX_DEPTH = 20_000
+"""Elements within each other; the parser's time grows with the square of them."""
+
+_TAG = re.compile(rb"<(/?)([A-Za-z][A-Za-z0-9-]*)")
+_UNCLOSED = frozenset(
+    b"p li dt dd tr td th option br hr img input link meta col source wbr area base embed param "
+    b"track".split()
+)
+"""What holds nothing, or is closed by the next of its kind."""
+
 _CHARSET = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?\s*([A-Za-z0-9_:.-]+)""", re.IGNORECASE)
 _SKIPPED = frozenset(
     {"script", "style", "noscript", "template", "svg", "head", "nav", "footer", "aside", "form",
@@ -38,6 +48,8 @@ def html(data: bytes, encoding: str | None) -> Iterator[Parsed]:
         raise Unreadable("HTML wants the extra: pip install 'interlock[ingest]'") from None
     if len(data) > MAX_HTML_BYTES:
         raise Unreadable(f"a page of more than {MAX_HTML_BYTES // 2**20} MiB")
+    if _depth(data) > MAX_DEPTH:
+        raise Unreadable(f"a page with more than {MAX_DEPTH:,} elements within each other")
     stated = _CHARSET.search(data[:4096])
     page = LexborHTMLParser(decoded(data, encoding or (stated[1].decode() if stated else None)))
     root = page.css_first("main") or page.css_first("article") or page.body
@@ -54,6 +66,16 @@ def html(data: bytes, encoding: str | None) -> Iterator[Parsed]:
             language=language or "",
         ),
     )
+
+
+def _depth(data: bytes) -> int:
+    """How many elements are open at once, about."""
+    depth = deepest = 0
+    for closing, name in _TAG.findall(data):
+        if name.lower() not in _UNCLOSED:
+            depth = max(depth - 1, 0) if closing else depth + 1
+            deepest = max(deepest, depth)
+    return deepest
 
 
 def tidy(text: str) -> str:
