@@ -50,12 +50,17 @@ class Explanation:
 
 
 async def explain(
-    search: Search, request: SearchRequest, document_id: str, indexed: Collection[Passage]
+    search: Search,
+    request: SearchRequest,
+    document_id: str,
+    indexed: Collection[Passage],
+    withheld: Collection[str] = (),
 ) -> Explanation:
     """Search as asked, and say where the document fell out.
 
     `indexed` are the passages the index was made of (`all_passages`): the index itself names
-    no passage that may not be read. The answer is for whoever runs the installation, since it
+    no passage that may not be read. `withheld` are sources of the route that no policy permits, and
+    are not in the request. The answer is for whoever runs the installation, since it
     says so of such a document, too.
     """
     own = [one for one in indexed if one.document_id == document_id]
@@ -63,7 +68,7 @@ async def explain(
         result = await search.search(request)
         if traces := _found_elsewhere(document_id, result):
             return Explanation(document_id, *_verdict(traces, result), traces)
-    missing = _unreadable(request, own)
+    missing = _unreadable(request, own, withheld)
     if missing is not None:
         outcome, reason = missing
         return Explanation(document_id, outcome, reason, ())
@@ -97,13 +102,16 @@ def _found_elsewhere(document_id: str, result: SearchResult) -> tuple[PassageTra
 
 
 def _unreadable(
-    request: SearchRequest, own: Sequence[Passage]
+    request: SearchRequest, own: Sequence[Passage], withheld: Collection[str]
 ) -> tuple[RetrievalOutcome, str] | None:
     """Why no search of this principal could find it, if none could."""
     here = [one for one in own if one.tenant == request.tenant]
     if not here:
         elsewhere = ": it belongs to another tenant" if own else ": no passage has this document id"
         return RetrievalOutcome.NOTHING_INDEXED, f"not indexed for {request.tenant}{elsewhere}"
+    if here[0].source in withheld:
+        reason = f"no policy permits this reader its source {here[0].source!r}"
+        return RetrievalOutcome.FILTERED_OUT, reason
     routed = [one for one in here if one.source in request.sources]
     if not routed:
         return (

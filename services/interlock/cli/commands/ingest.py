@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,7 @@ from interlock.cli.common import (
     out,
     print_json,
     run,
+    running_bundle,
     settings_of,
 )
 from interlock.cli.documents import Found, Reading, Summary, shown, similar
@@ -105,6 +107,7 @@ def ingest(
     for path in paths:
         if not os.access(path, os.R_OK):
             raise UserError(f"there is no {shown(path)} that can be read")
+    _say_if_unknown(settings, source)
     summary = Summary()
     found = Reading(tenant, source, given, encoding).of(paths, summary)
     summary.similar = similar(found)
@@ -121,6 +124,19 @@ def ingest(
     _tell(summary, dry_run, json_)
     if summary.skipped:
         raise typer.Exit(1)
+
+
+def _say_if_unknown(settings: "Settings", source: str) -> None:
+    """A source that the bundle of this installation, if one is known, does not have."""
+    from interlock.runtime.wiring import bundles_of
+
+    if not running_bundle(settings.state).is_file():
+        return
+    with suppress(UserError):  # what does not compile is said elsewhere
+        known = bundles_of(settings).active().sources
+        if source not in known:
+            said = f"the bundle has no source {source!r}, so nothing finds it there; it has "
+            err.print(said + ", ".join(sorted(known)), style="yellow", markup=False)
 
 
 class _Away(UserError):

@@ -1,7 +1,8 @@
 """`retrieve`: search as the retriever does, and say where one document fell out."""
 
+from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,10 +21,14 @@ from interlock.cli.common import (
     settings_of,
 )
 from interlock.runtime.errors import UserError
+from interlock_contracts.retrieval import RetrievalOutcome
 
 if TYPE_CHECKING:
+    from interlock.bundles.model import Bundle
     from interlock.retriever.explain import Explanation
     from interlock.retriever.search import SearchResult
+    from interlock.runtime.settings import Settings
+    from interlock_contracts.request import Request
 
 _SHOWN = 200
 """Characters of a passage that are shown to people."""
@@ -38,6 +43,16 @@ def retrieve(
     source: Annotated[
         list[str] | None, typer.Option(help="A source to look in; repeatable. Default: all.")
     ] = None,
+    intent: Annotated[
+        str | None,
+        typer.Option(help="Search as for this intent: its sources, and its own `retrieval`."),
+    ] = None,
+    role: Annotated[str, typer.Option(help="With --intent: whom policies are asked about.")] = (
+        "customer"
+    ),
+    user: Annotated[str, typer.Option(help="With --intent: whom policies are asked about.")] = (
+        "somebody"
+    ),
     at: Annotated[
         datetime | None,
         typer.Option(
@@ -56,16 +71,30 @@ def retrieve(
     """Search the index of this installation, as a reader with these scopes would.
 
     DOCUMENT is an id as citations name it (<tenant>/<source>/<name>), or its end. --explain tells
-    apart: nothing indexed, filtered out (tenant, source, scopes, validity), not retrieved, ranked
-    out, found. It speaks of documents the reader may not see: it is for operators. Exit status 1
-    if nothing, or not that document, is found.
+    apart: nothing indexed, filtered out (tenant, source, policies, scopes, validity), not
+    retrieved, ranked out, found. It speaks of documents the reader may not see: it is for
+    operators. Exit status 1 if nothing, or not that document, is found.
     """
+    from pydantic import ValidationError
+
+    from interlock.sdk.rejected import reasons
+    from interlock_contracts.request import Principal, Request
+
     settings = settings_of(state, bundle)
     moment = at or datetime.now(UTC)
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    found = run(
-        _retrieve(settings, query, tenant, tuple(scope or ()), tuple(source or ()), moment, explain)
-    )
+    try:
+        asked = Request(
+            request_id="0" * 26,
+            tenant=tenant,
+            principal=Principal(user=user, role=role, scopes=tuple(scope or ())),
+            text=query,
+        )
+    except ValidationError as error:
+        raise UserError(reasons(error, "request")) from None
+    if explain is not None and not explain.strip():
+        raise UserError("--explain: name a document")
+    found = run(_retrieve(settings, asked, tuple(source or ()), intent, moment, explain))
     result, explanation = found
     if explanation is not None:
         print_json(asdict(explanation)) if json_ else _show_explanation(explanation)
@@ -78,11 +107,10 @@ def retrieve(
 
 
 async def _retrieve(
-    settings: Any,
-    query: str,
-    tenant: str,
-    scopes: tuple[str, ...],
+    settings: "Settings",
+    asked: "Request",
     sources: tuple[str, ...],
+    intent: str | None,
     at: datetime,
     document: str | None,
 ) -> "tuple[SearchResult, Explanation | None]":
@@ -97,18 +125,14 @@ async def _retrieve(
     from interlock.runtime.wiring import bundle_folder, bundles_of
 
     active = bundles_of(settings).active()
-    unknown = sorted(set(sources) - set(active.sources))
-    if unknown:
-        raise UserError(
-            f"the bundle has no source {unknown[0]!r}; it has {', '.join(sorted(active.sources))}"
-        )
+    chosen, withheld = _sources(active, asked, sources, intent)
     root, storage = bundle_folder(settings.bundle), settings.state / "index"
     request = SearchRequest(
-        query=query,
-        tenant=tenant,
-        scopes=tuple(sorted(set(scopes))),
-        sources=tuple(sorted(set(sources) or set(active.sources))),
-        spec=active.retrieval,
+        query=asked.text,
+        tenant=asked.tenant,
+        scopes=tuple(sorted(set(asked.principal.scopes))),
+        sources=tuple(sorted(chosen - withheld)),
+        spec=active.retrieval if intent is None else active.retrieval_of(intent),
         at=microseconds(at),
     )
     made = parts_of(load_settings(RetrieverSettings))
@@ -121,14 +145,74 @@ async def _retrieve(
             )
         searcher = parts.around(index)
         result = await searcher.search(request)
+        if not request.sources:  # as the retriever has it, which does not search at all then
+            result = replace(result, outcome=RetrievalOutcome.FILTERED_OUT)
         if document is None:
             return result, None
-        passages = all_passages(load_passages(active, root), Corpus(storage), active)
+        corpus = Corpus(storage)
+        passages = all_passages(load_passages(active, root), corpus, active)
         # External sources have documents that are in no index here.
         found = {hit.chunk_id for ranking in result.rankings for hit in ranking.hits}
         known = {one.document_id for one in passages} | {one.rpartition("#")[0] for one in found}
         name = _named(document, known)
-        return result, await explain(searcher, request, name, passages)
+        told = await explain(searcher, request, name, passages, withheld)
+        if told.outcome is RetrievalOutcome.NOTHING_INDEXED:
+            _say_unreachable(corpus.count(), asked.tenant, active)
+        return result, told
+
+
+def _sources(
+    bundle: "Bundle", asked: "Request", sources: tuple[str, ...], intent: str | None
+) -> tuple[set[str], set[str]]:
+    """The sources to search, and those of them that policies withhold; raises `UserError`."""
+    from interlock.bundles.reading import forbidden_sources
+    from interlock_contracts.routing import Route
+
+    for what, name, known in (
+        *(("source", name, bundle.sources) for name in sources),
+        *([("intent", intent, bundle.intents)] if intent is not None else ()),
+    ):
+        if name not in known:
+            raise UserError(f"the bundle has no {what} {name!r}; it has {', '.join(sorted(known))}")
+    if intent is None:
+        chosen = set(sources) or set(bundle.sources)
+        governed = sorted(name for name in chosen if bundle.sources[name].governed)
+        if governed:
+            said = (
+                f"searched without asking the policies (--intent asks them): {', '.join(governed)}"
+            )
+            err.print(said, style="yellow", markup=False)
+        return chosen, set()
+    spec = bundle.intents[intent]
+    chosen = set(sources) or set(spec.sources)
+    if not chosen:
+        raise UserError(f"requests of the intent {intent!r} search no source")
+    route = Route(
+        intent=intent,
+        risk=spec.risk,
+        confidence=1.0,
+        margin=1.0,
+        sources=tuple(sorted(chosen)),
+        tools=spec.tools,
+        output=spec.output,
+        model_route=spec.model,
+    )
+    withheld = forbidden_sources(bundle, asked, route, chosen)
+    if withheld:
+        err.print(f"withheld by the policies: {', '.join(sorted(withheld))}", style="yellow")
+    return chosen, withheld
+
+
+def _say_unreachable(counts: Mapping[tuple[str, str], int], tenant: str, bundle: "Bundle") -> None:
+    """Documents of the tenant that no search of this bundle can find."""
+    lost = [
+        f"{source} ({number})"
+        for (whose, source), number in sorted(counts.items())
+        if whose == tenant and source not in bundle.sources
+    ]
+    if lost:
+        said = f"on the log, of sources that the bundle does not have: {', '.join(lost)}"
+        err.print(said, style="yellow", markup=False)
 
 
 def _named(document: str, known: set[str]) -> str:
