@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from qdrant_client import AsyncQdrantClient
 
-from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Index, Query, ranking
+from interlock.retriever.index import DENSE, KEYWORD, Entry, Index, Query, ranking
 from interlock.retriever.pgvector import PgServer
 from interlock.retriever.qdrant import QdrantServer
 from interlock_contracts.retrieval import Ranking
@@ -54,10 +54,6 @@ async def beside(entries: Sequence[Entry]) -> AsyncIterator[tuple[str, float, In
 class Unmeasured:
     """What the bench does not ask of the alternatives that are no backends of ours."""
 
-    async def upsert(self, entries: Sequence[Entry]) -> None:
-        """Filled when it is made."""
-        raise NotImplementedError
-
     async def fetch(
         self,
         chunk_ids: Collection[str],
@@ -77,12 +73,6 @@ class Unmeasured:
         scopes: Collection[str],
         sources: Collection[str],
     ) -> dict[str, Any]:
-        """Not measured."""
-        raise NotImplementedError
-
-    async def coverage(
-        self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
-    ) -> Coverage:
         """Not measured."""
         raise NotImplementedError
 

@@ -9,11 +9,14 @@ from tests.integration.test_index_build import Words
 from tests.support.broker import connected
 from tests.support.documents import BUNDLE, Counting, World, identity, opened, texts
 
+from interlock.retriever.building import generation
+from interlock.retriever.content import Content
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.follow import catch_up
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch
 from interlock.retriever.qdrant import QdrantServer
+from interlock.retriever.service import all_documents
 from interlock.runtime.broker.permissions import ERASER
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.errors import RetryLater
@@ -74,7 +77,7 @@ async def test_nothing_of_it_is_left_in_any_file(world: World) -> None:
     (index / ("0" * 32)).mkdir()  # its deletion was cut off
     (index / ("0" * 32) / "passages.jsonl").write_text(SECRET)
     (index / ".reindex").mkdir()
-    (index / ".reindex/documents-1.sqlite").write_text(SECRET)
+    (index / ".reindex/documents-2.sqlite").write_text(SECRET)
 
     await world.documents.bury("help", "runbook")
     await live.look()
@@ -144,14 +147,14 @@ async def test_a_generation_made_of_what_was_read_before_goes_too(world: World) 
     live = await world.search()
     await world.documents.bury("help", "runbook")
     corpus = Corpus(world.root / "index")
-    known, passages = corpus.snapshot(BUNDLE)
+    before = all_documents([], corpus, BUNDLE)
+    content = Content.of(before.passages(before.lines))
     await live.look()
-    generations_of(world).make(passages, erasures=corpus.erasures() - 1)
+    await generation(generations_of(world), content, erasures=corpus.erasures() - 1)
     assert holding(world.root / "index")
     await world.put("other", "Something else about a return.")
     await live.look()
     assert holding(world.root / "index") == []
-    assert "acme/help/runbook" in known
 
 
 async def test_an_index_on_a_server_is_deleted_there(world: World) -> None:
@@ -166,12 +169,15 @@ async def test_an_index_on_a_server_is_deleted_there(world: World) -> None:
         await live.look()
         await world.put("runbook", text)
     await live.look()
-    assert len((await client.get_collections()).collections) == 4
+    (before,) = (await client.get_collections()).collections
+    found, _ = await client.scroll(before.name, limit=100)
+    assert SECRET in str(found)  # of the generations that one can go back to
     await world.documents.bury("help", "runbook")
     await live.look()
     (left,) = (await client.get_collections()).collections
     found, _ = await client.scroll(left.name, limit=100)
-    assert len(found) == 5 and SECRET not in str(found)
+    assert left.name != before.name
+    assert len(found) == 5 + 1 and SECRET not in str(found)  # five passages and a mark
     await client.close()
 
 

@@ -15,6 +15,7 @@ from tests.support.indexes import WARNINGS
 
 from interlock.bundles.knowledge import KnowledgeSource
 from interlock.bundles.model import Bundle
+from interlock.retriever.building import generation_again
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch
@@ -86,7 +87,7 @@ async def test_an_index_of_another_embedder_is_refused(world: World) -> None:
     live = await world.search()
     generations = Generations(world.root / "index", Others())
     with pytest.raises(UserError, match=r"made by the embedder hashed-words.*reindex"):
-        generations.open(identity(live))
+        await generation_again(generations, identity(live))
     assert identity(await world.search(embedder=Others())) != identity(live)
 
 
@@ -147,7 +148,9 @@ async def test_an_index_on_a_server_follows_too(world: World) -> None:
         await world.put("returns", f"{number} days.", valid_from=new_year)
         await live.look()
     assert await texts(live, "days") == ["Sixty days."]
-    assert len((await client.get_collections()).collections) == 2
+    (collection,) = (await client.get_collections()).collections
+    points, _ = await client.scroll(collection.name)
+    assert len(points) == 2 * 2  # two generations: a passage and a mark each
     await client.close()
 
 

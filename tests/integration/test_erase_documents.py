@@ -70,8 +70,11 @@ class World:
             served = generations.current().served
             if not served:
                 return False
-            file = generations.folder_of(served[-1]) / PASSAGES
-            return file.exists() and (words in file.read_text()) is there
+            try:
+                folders = [generations.segment(one.name) for one in generations.parts(served[-1])]
+                return any(words in (one / PASSAGES).read_text() for one in folders) is there
+            except FileNotFoundError:  # it was just deleted
+                return False
 
         await _until(so)
 

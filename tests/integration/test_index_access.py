@@ -20,7 +20,7 @@ from tests.support.indexes import (
     query,
 )
 
-from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry
+from interlock.retriever.index import DENSE, KEYWORD, Entry
 from interlock_contracts.retrieval import Ranking
 
 pytestmark = WARNINGS
@@ -44,9 +44,7 @@ async def test_without_sources_there_is_nothing_to_find(opened: Opened) -> None:
         await index.upsert([entry("a")])
         legs = await ask(index, "refund", sources=())
         found = await index.fetch(["acme/help/a#1"], tenant="acme", scopes=(), sources=())
-        coverage = await index.coverage(tenant="acme", scopes=(), sources=())
     assert [leg.hits for leg in legs.values()] == [(), ()] and found == {}
-    assert coverage == Coverage(indexed=0, readable=0)
 
 
 @engines
@@ -97,15 +95,14 @@ def corpora(draw: st.DrawFn) -> list[Entry]:
 async def everything(
     opened: Opened, corpus: Sequence[Entry], text: str, tenant: str, scopes: frozenset[str],
     sources: frozenset[str],
-) -> tuple[dict[str, Ranking], set[str], Coverage]:  # fmt: skip
+) -> tuple[dict[str, Ranking], set[str]]:  # fmt: skip
     """What an index of `corpus` says to this reader, asked in every way there is."""
     async with opened() as index:
         await index.upsert(corpus)
         legs = await ask(index, text, tenant=tenant, scopes=scopes, sources=sources)
         names = [one.passage.chunk_id for one in corpus]
         fetched = await index.fetch(names, tenant=tenant, scopes=scopes, sources=sources)
-        coverage = await index.coverage(tenant=tenant, scopes=scopes, sources=sources)
-    return legs, set(fetched), coverage
+    return legs, set(fetched)
 
 
 @engines
@@ -126,22 +123,20 @@ def test_nobody_reads_or_is_influenced_by_what_is_not_theirs(
     sources: frozenset[str],
 ) -> None:
     """Against a brute-force oracle; and as if the rest of the corpus did not exist."""
-    of_sources = [
+    readable = [
         one
         for one in corpus
-        if one.passage.tenant == tenant and one.passage.source in sources
-    ]  # fmt: skip
-    readable = [one for one in of_sources if scopes.issuperset(one.passage.scopes)]
+        if one.passage.tenant == tenant
+        and one.passage.source in sources
+        and scopes.issuperset(one.passage.scopes)
+    ]
     names = {one.passage.chunk_id for one in readable}
     matching = {one.passage.chunk_id for one in readable if word in one.passage.text.split()}
 
-    legs, fetched, coverage = asyncio.run(
-        everything(opened, corpus, word, tenant, scopes, sources)
-    )  # fmt: skip
+    legs, fetched = asyncio.run(everything(opened, corpus, word, tenant, scopes, sources))
 
     assert set(ids(legs[DENSE])) == names
     assert set(ids(legs[KEYWORD])) == matching
     assert fetched == names
-    assert coverage == Coverage(indexed=len(of_sources), readable=len(readable))
-    alone, _, _ = asyncio.run(everything(opened, readable, word, tenant, scopes, sources))
+    alone, _ = asyncio.run(everything(opened, readable, word, tenant, scopes, sources))
     assert legs == alone

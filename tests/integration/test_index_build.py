@@ -227,8 +227,8 @@ async def test_a_server_is_filled_and_its_words_counted_once(
     def never(*_: object) -> None:
         raise AssertionError("counted again")
 
-    monkeypatch.setattr("interlock.retriever.served.entries", never)
-    monkeypatch.setattr("interlock.retriever.served.terms", never)
+    monkeypatch.setattr("interlock.retriever.making.entries", never)
+    monkeypatch.setattr("interlock.retriever.making.terms", never)
     second = await build_index(BUNDLE, root, tmp_path, embedder=Words(), server=server)
     asked = about("How many days for a return?")
     assert await first.search(asked) == await second.search(asked)

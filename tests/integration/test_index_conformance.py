@@ -22,7 +22,7 @@ from tests.support.indexes import (
     vector,
 )
 
-from interlock.retriever.index import DENSE, KEYWORD, Coverage, Entry, Query
+from interlock.retriever.index import DENSE, KEYWORD, Entry, Query
 
 pytestmark = WARNINGS
 
@@ -88,8 +88,6 @@ async def test_upsert_replaces(opened: Opened) -> None:
         await index.upsert([entry("a", "parcel")])
         assert ids((await ask(index, "refund"))[KEYWORD]) == []
         assert ids((await ask(index, "parcel"))[KEYWORD]) == ["acme/help/a#1"]
-        coverage = await index.coverage(tenant="acme", scopes=(), sources=SOURCES)
-    assert coverage == Coverage(indexed=1, readable=1)
 
 
 @engines
@@ -97,10 +95,8 @@ async def test_writers_of_the_same_passages_do_not_disturb_each_other(opened: Op
     corpus = [entry(f"n{number}", f"refund {number}") for number in range(20)]
     async with opened() as index:
         await asyncio.gather(*(index.upsert(corpus) for _ in range(4)))
-        coverage = await index.coverage(tenant="acme", scopes=(), sources=SOURCES)
         legs = await ask(index, "refund")
-    assert coverage == Coverage(indexed=20, readable=20)
-    assert len(legs[KEYWORD].hits) == 20
+    assert [len(leg.hits) for leg in legs.values()] == [20, 20]
 
 
 @engines

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,20 +14,17 @@ from tests.support.engines import serving
 from tests.support.indexes import DIMENSIONS, IDENTITY, WARNINGS, MakeServer, qdrant, servers
 
 from interlock.bundles.knowledge import RetrievalSpec
+from interlock.retriever.building import delete_outdated, generation, generation_again
+from interlock.retriever.composed import versioned
+from interlock.retriever.content import Content, key_of
 from interlock.retriever.documents import Document, Passage, cut
-from interlock.retriever.entries import entries
-from interlock.retriever.generations import Generations
+from interlock.retriever.generations import PARTS_LOCK, Generations
 from interlock.retriever.parts import server_of
+from interlock.retriever.pinecone import PineconeServer
 from interlock.retriever.qdrant import QdrantServer
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.served import (
-    delete_outdated,
-    delete_unknown,
-    generation,
-    generation_again,
-    unknown_indexes,
-)
+from interlock.retriever.served import delete_unknown, index_at, place_of, unknown_indexes
 from interlock.retriever.settings import RetrieverSettings
 from interlock.retriever.weaviate import WeaviateServer
 from interlock.runtime.errors import RetryLater, UserError
@@ -51,11 +49,31 @@ def passages(text: str) -> list[Passage]:
     return list(cut(document))
 
 
+def content(text: str) -> Content:
+    return Content.of(passages(text))
+
+
 async def texts(searcher: Searcher, *scopes: str) -> list[str]:
     asked = SearchRequest(
         query="return days", tenant="acme", scopes=scopes, sources=("help",), spec=RetrievalSpec()
     )
     return [chunk.text for chunk in (await searcher.search(asked)).chunks]
+
+
+NAME = "acme/help/returns"
+
+
+async def stored(generations: Generations) -> set[str]:
+    """The keys of the versions of the one document that are on the server."""
+    index = await index_at(generations, place_of(generations, 0), [("staff",)])
+    keys = [key_of(content(f"A return takes {number} days.").lines[NAME]) for number in range(4)]
+    found = set()
+    for number, key in enumerate(keys):
+        (one,) = passages(f"A return takes {number} days.")
+        names = [versioned(one.chunk_id, key)]
+        if await index.fetch(names, tenant="acme", scopes=("staff",), sources=("help",)):
+            found.add(key)
+    return found
 
 
 @servers
@@ -66,7 +84,7 @@ async def test_old_generations_go_and_the_one_before_answers_again(
         generations = Generations(tmp_path, Words(), server=server, keep=2)
         made: list[str] = []
         for number in range(4):
-            searcher = await generation(generations, passages(f"A return takes {number} days."))
+            searcher = await generation(generations, content(f"A return takes {number} days."))
             made.append(searcher.identity)
             generations.note(served=searcher.identity)
             await delete_outdated(generations, {searcher.identity})
@@ -79,8 +97,9 @@ async def test_old_generations_go_and_the_one_before_answers_again(
         assert await texts(before) == []
         with pytest.raises(UserError, match="there is no index"):
             await generation_again(again, made[0])
-        there = await server.indexes()
-        assert [server.name_of(one) in there for one in made] == [False, False, True, True]
+        assert await stored(generations) == {
+            *(key_of(content(f"A return takes {number} days.").lines[NAME]) for number in (2, 3)),
+        }
 
 
 @servers
@@ -89,7 +108,7 @@ async def test_what_is_pinned_or_answers_is_never_deleted(make: MakeServer, tmp_
         generations = Generations(tmp_path, Words(), server=server, keep=2)
         made = []
         for number in range(5):
-            searcher = await generation(generations, passages(f"{number} days of return."))
+            searcher = await generation(generations, content(f"{number} days of return."))
             made.append(searcher)
             generations.note(served=searcher.identity)
         generations.note(pinned=made[0].identity)
@@ -105,12 +124,12 @@ async def test_what_is_pinned_or_answers_is_never_deleted(make: MakeServer, tmp_
 async def test_reindexing_fills_it_again(make: MakeServer, tmp_path: Path) -> None:
     async with make() as server:
         generations = Generations(tmp_path, Words(), server=server)
-        content = passages("A return takes nine days.")
-        identity = (await generation(generations, content)).identity
-        await server.drop(server.name_of(identity))
+        said = content("A return takes nine days.")
+        identity = (await generation(generations, said)).identity
+        await server.drop(server.name_of(place_of(generations, 0)))
         with pytest.raises(UserError, match="not on the server any more"):
             await generation_again(generations, identity)
-        made = await generation(generations, content, anew=True)
+        made = await generation(generations, said, anew=True)
         assert made.identity == identity
         assert await texts(made, "staff") == ["A return takes nine days."]
 
@@ -148,25 +167,25 @@ AWAY = [
 async def test_what_no_generation_has_is_named_and_can_be_deleted(
     make: MakeServer, tmp_path: Path
 ) -> None:
-    """As when the folder that knew of it is gone, or a release called it otherwise."""
+    """As after another embedder was chosen, say; another installation's indexes are not named."""
     async with make() as server:
-        generations = Generations(tmp_path, Words(), server=server)
-        mine = (await generation(generations, passages("A return takes nine days."))).identity
-        others = [digest_bytes(text.encode()) for text in ("left", "being filled")]
-        for identity in others:
-            index = await server.index(identity, Words().dimensions, ())
-            await index.upsert(entries(passages("Of another time."), Words()))
-        left, filling = map(server.name_of, others)
-        unknown = await unknown_indexes(generations, server)
-        assert {left, filling} <= set(unknown) and server.name_of(mine) not in unknown
+        generations = Generations(tmp_path, Words(), server=server, installation="mine")
+        theirs = replace(generations, folder=tmp_path / "theirs", installation="theirs")
+        mine = (await generation(generations, content("A return takes nine days."))).identity
+        await generation(theirs, content("A return takes nine days."))
+        left = server.name_of(place_of(generations, 7))
+        await server.index(place_of(generations, 7), Words().dimensions, ())
+        if not isinstance(server, PineconeServer):  # an empty namespace is not there
+            assert await unknown_indexes(generations, server) == [left]
 
         # The name of one that answers is never taken, whoever gives it.
-        asked = [left, filling, server.name_of(mine)]
-        with Generations(tmp_path, Words(), server=server).locked(others[1][7:39], shared=True):
-            assert await delete_unknown(generations, server, asked) == [left]
-        assert await delete_unknown(generations, server, [filling]) == [filling]
-        assert not {left, filling} & await server.indexes()
-        assert await texts(await generation_again(generations, mine), "staff")
+        asked = [left, server.name_of(place_of(generations, 0))]
+        with Generations(tmp_path, Words(), server=server).locked(PARTS_LOCK, shared=True):
+            assert await delete_unknown(generations, server, asked) == []
+        assert await delete_unknown(generations, server, asked) == [left]
+        assert left not in await server.indexes()
+        for its, identity in ((generations, mine), (theirs, mine)):
+            assert await texts(await generation_again(its, identity), "staff")
 
 
 async def test_names_of_earlier_releases_are_ours_and_others_are_not() -> None:
@@ -186,11 +205,12 @@ def test_prune_asks_first_and_takes_only_what_is_unknown(
 ) -> None:
     with serving() as (url, engines):
         monkeypatch.setenv("INTERLOCK_WEAVIATE_URL", url)
-        left = WeaviateServer(url).name_of(IDENTITY)
+        place = place_of(Generations(tmp_path, Words()), 0)
+        left = WeaviateServer(url).name_of(place)
 
         async def leave() -> None:
             server = WeaviateServer(url)
-            await server.index(IDENTITY, DIMENSIONS, ())
+            await server.index(place, DIMENSIONS, ())
             await server.close()
 
         asyncio.run(leave())

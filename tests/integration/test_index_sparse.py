@@ -11,6 +11,8 @@ from tests.support.indexes import WARNINGS, MakeServer, servers
 from tests.support.sparse import Furniture
 
 from interlock.bundles.knowledge import RetrievalSpec
+from interlock.retriever.building import generation
+from interlock.retriever.content import Content
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import fuse
@@ -18,13 +20,16 @@ from interlock.retriever.generations import Generations
 from interlock.retriever.index import DENSE, KEYWORD
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.served import generation
 from interlock.retriever.sparse import SPARSE, WithSparse
 from interlock_contracts.retrieval import Ranking
 
 pytestmark = WARNINGS
 
 STEPS = [KEYWORD, DENSE, SPARSE, "fused", f"{KEYWORD}-feedback", f"{DENSE}-feedback"]
+
+
+def content() -> Content:
+    return Content.of(corpus())
 
 
 def corpus() -> list[Passage]:
@@ -65,11 +70,11 @@ def steps(result: SearchResult) -> dict[str, Ranking]:
 async def test_every_server_has_the_list_that_the_embedded_index_has(
     make: MakeServer, tmp_path: Path
 ) -> None:
-    own = await search(await generation(Generations(tmp_path / "own", embedder()), corpus()))
+    own = await search(await generation(Generations(tmp_path / "own", embedder()), content()))
     async with make() as server:
         generations = Generations(tmp_path, embedder(), server=server)
-        found = await search(await generation(generations, corpus()))
-        nothing = await search(await generation(generations, corpus()), held=False)
+        found = await search(await generation(generations, content()))
+        nothing = await search(await generation(generations, content()), held=False)
     assert [one.step for one in found.rankings][:6] == STEPS
     mine, theirs = steps(own)[SPARSE], steps(found)[SPARSE]
     assert [hit.chunk_id for hit in mine.hits] == ["acme/help/2#1", "acme/help/0#1"]
@@ -80,7 +85,7 @@ async def test_every_server_has_the_list_that_the_embedded_index_has(
 
 
 async def test_what_the_words_do_not_say_is_found(tmp_path: Path) -> None:
-    searcher = await generation(Generations(tmp_path, embedder()), corpus())
+    searcher = await generation(Generations(tmp_path, embedder()), content())
     found = steps(await search(searcher, aspects=0))
     assert "acme/help/0#1" not in {hit.chunk_id for hit in found[KEYWORD].hits}
     assert "acme/help/0#1" in {hit.chunk_id for hit in found["fused"].hits}
@@ -88,7 +93,7 @@ async def test_what_the_words_do_not_say_is_found(tmp_path: Path) -> None:
 
 async def test_it_counts_in_the_second_search_too(tmp_path: Path) -> None:
     """The fused lists are what their legs on record come to."""
-    searcher = await generation(Generations(tmp_path, embedder()), corpus())
+    searcher = await generation(Generations(tmp_path, embedder()), content())
     found = steps(await search(searcher, aspects=0, dense_weight=0.4, sparse_weight=0.9))
     shares = {KEYWORD: 0.06, DENSE: 0.4, SPARSE: 0.54}
     for ending in ("", "-feedback"):
@@ -99,7 +104,7 @@ async def test_it_counts_in_the_second_search_too(tmp_path: Path) -> None:
 
 
 async def test_its_share_is_the_bundles(tmp_path: Path) -> None:
-    searcher = await generation(Generations(tmp_path, embedder()), corpus())
+    searcher = await generation(Generations(tmp_path, embedder()), content())
     bare: dict[str, Any] = {
         "feedback_documents": 0,
         "sibling_weight": 0.0,
@@ -118,7 +123,7 @@ async def test_its_share_is_the_bundles(tmp_path: Path) -> None:
 
 
 async def test_a_long_query_has_it_beside_its_aspects(tmp_path: Path) -> None:
-    searcher = await generation(Generations(tmp_path, embedder()), corpus())
+    searcher = await generation(Generations(tmp_path, embedder()), content())
     long = " ".join(f"I was told of a couch number {number} by my aunt." for number in range(9))
     found = steps(await search(searcher, long))
     assert {"keyword-aspects", "dense-aspects", SPARSE, "fused"} <= set(found)
@@ -127,24 +132,24 @@ async def test_a_long_query_has_it_beside_its_aspects(tmp_path: Path) -> None:
 
 async def test_the_model_is_part_of_the_identity_and_sees_no_text_twice(tmp_path: Path) -> None:
     kept = Corpus(tmp_path)
-    plain = await generation(Generations(tmp_path, Words(), kept), corpus())
+    plain = await generation(Generations(tmp_path, Words(), kept), content())
     beside = embedder()
     model = beside.sparse
     assert isinstance(model, Furniture)
     generations = Generations(tmp_path, beside, kept)
-    first = await generation(generations, corpus())
+    first = await generation(generations, content())
     assert first.identity != plain.identity
     seen = len(model.seen)
     more = [*corpus(), *passages("A leather sofa.")]
-    assert (await generation(generations, more)).identity != first.identity
+    assert (await generation(generations, Content.of(more))).identity != first.identity
     assert model.seen[seen:] == ["Returns\nA leather sofa."]
-    await generation(generations, more, anew=True)
+    await generation(generations, Content.of(more), anew=True)
     assert len(model.seen) == seen + 1 + len(more)
 
 
 async def test_an_index_without_the_model_is_as_it_was(tmp_path: Path) -> None:
     """Words are counted as before, and no list is asked for."""
-    plain = await generation(Generations(tmp_path / "plain", Words()), corpus())
-    beside = await generation(Generations(tmp_path / "beside", embedder()), corpus())
+    plain = await generation(Generations(tmp_path / "plain", Words()), content())
+    beside = await generation(Generations(tmp_path / "beside", embedder()), content())
     one, other = await search(plain), await search(beside, sparse_weight=0.0)
     assert one.rankings == other.rankings and one.queries == other.queries

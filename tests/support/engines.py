@@ -38,8 +38,7 @@ class Engines:
             case ("POST", "vectors", "upsert"):
                 return 200, self._pinecone_upsert(body[0])
             case ("POST", "vectors", "delete"):
-                assert body[0]["deleteAll"] is True
-                del self.stored[body[0]["namespace"]]
+                self._pinecone_delete(body[0])
                 return 200, {}
             case ("POST", "query"):
                 return 200, self._pinecone_query(body[0])
@@ -56,6 +55,16 @@ class Engines:
             assert any(row["values"]), "Pinecone refuses vectors of zeros"
             space[row["id"]] = row
         return {"upsertedCount": len(body["vectors"])}
+
+    def _pinecone_delete(self, body: Json) -> None:
+        if body.get("deleteAll"):
+            del self.stored[body["namespace"]]
+            return
+        assert 0 < len(body["ids"]) <= 1_000
+        for name in body["ids"]:
+            self.stored[body["namespace"]].pop(name, None)
+        if not self.stored[body["namespace"]]:
+            del self.stored[body["namespace"]]
 
     def _pinecone_query(self, body: Json) -> Json:
         rows = self.stored.get(body.get("namespace", ""), {}).values()

@@ -23,7 +23,7 @@ from tests.support.postgres import postgres_server
 from interlock.retriever.documents import Passage
 from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.engine import Server
-from interlock.retriever.index import Entry, Index, Query, half
+from interlock.retriever.index import Entry, Index, Query, Store, half
 from interlock.retriever.keywords import passage_weights, query_weights, terms
 from interlock.retriever.lucene import ELASTICSEARCH, OPENSEARCH, LuceneServer
 from interlock.retriever.milvus import MilvusServer
@@ -47,7 +47,7 @@ DIMENSIONS = 8
 TENANTS, SOURCES, SCOPES = ("acme", "globex"), ("help", "notes"), ("staff", "vip", "c-17")
 
 MakeServer = Callable[[], AbstractAsyncContextManager[Server]]
-Opened = Callable[[], AbstractAsyncContextManager[Index]]
+Opened = Callable[[], AbstractAsyncContextManager[Store]]
 
 
 @cache
@@ -120,7 +120,7 @@ async def weaviate() -> AsyncIterator[Server]:
 
 
 @asynccontextmanager
-async def embedded() -> AsyncIterator[Index]:
+async def embedded() -> AsyncIterator[Store]:
     """An empty embedded index."""
     with tempfile.TemporaryDirectory() as folder:
         yield EmbeddedIndex.create(Path(folder), IDENTITY, DIMENSIONS)
@@ -136,7 +136,7 @@ def one_milvus() -> Any:
 
 
 @asynccontextmanager
-async def emptied_milvus() -> AsyncIterator[Index]:
+async def emptied_milvus() -> AsyncIterator[Store]:
     """An empty index in milvus-lite, emptied and kept: making one takes longer than a test."""
     index = await MilvusServer(one_milvus()).index(IDENTITY, DIMENSIONS, ())
     yield index
@@ -147,7 +147,7 @@ def empty(make: MakeServer) -> Opened:
     """An empty index on a server."""
 
     @asynccontextmanager
-    async def opened() -> AsyncIterator[Index]:
+    async def opened() -> AsyncIterator[Store]:
         async with make() as server:
             index = await server.index(IDENTITY, DIMENSIONS, ())
             yield index

@@ -283,18 +283,21 @@ class Lucene:
         if operation == "_bulk":
             items: list[Json] = []
             errors = False
-            for action, row in zip(body[::2], body[1::2], strict=True):
-                need(set(action) == {"index"} and set(action["index"]) == {"_id"}, "action")
+            lines = iter(body)
+            for action in lines:
+                ((kind, about),) = action.items()
+                need(kind in ("index", "delete") and set(about) == {"_id"}, "action")
+                if kind == "delete":
+                    there = stored.rows.pop(about["_id"], None)
+                    items.append({"delete": {"status": 200 if there else 404}})
+                    continue
+                row = next(lines)
                 try:
-                    stored.put(action["index"]["_id"], row)
+                    stored.put(about["_id"], row)
                     items.append({"index": {"status": 200}})
                 except Refused as error:
                     errors = True
                     items.append({"index": {"status": 400, "reason": str(error)}})
             return {"errors": errors, "items": items}
-        if operation == "_count":
-            need(not body or set(body[0]) == {"query"}, "count takes a query")
-            rows = stored.rows.items()
-            return {"count": sum(not body or stored.holds(body[0]["query"], *one) for one in rows)}
         need(operation == "_search", f"unknown operation {operation}")
         return {"hits": {"hits": stored.search(body[0])}}

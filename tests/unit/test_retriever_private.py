@@ -10,6 +10,7 @@ from tests.support.texts_api import TextsApi, texts_api
 from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
 from interlock.bundles.model import Bundle, Intent
 from interlock.bundles.privacy import PrivacySpec, Recogniser
+from interlock.retriever.building import generation_again
 from interlock.retriever.generations import Generations
 from interlock.retriever.parts import Parts, parts_of
 from interlock.retriever.private import (
@@ -121,7 +122,7 @@ async def test_redacted_and_other_vectors_never_mix(server: TextsApi, tmp_path: 
     assert len({plain.index, *identities}) == 3 and identities[0] == identities[2]
     generations = Generations(tmp_path / "index", private_embedder(parts(server).embedder, PRIVATE))
     with pytest.raises(UserError, match="their vectors do not compare"):
-        generations.open(plain.index)
+        await generation_again(generations, plain.index)
 
 
 async def test_a_text_is_redacted_the_same_way_every_time(server: TextsApi) -> None:

@@ -44,14 +44,14 @@ def test_stopwords_are_about_130() -> None:
 
 
 def test_passage_weights_follow_the_formula() -> None:
-    weights = passage_weights(["refund", "refund", "order"], average_length=6.0)
+    weights = passage_weights(["refund", "refund", "order"], usual=6.0)
     norm = 1.2 * (1 - 0.75 + 0.75 * 3 / 6)
     assert weights[term_index("refund")] == pytest.approx(2 * 2.2 / (2 + norm))
     assert weights[term_index("order")] == pytest.approx(2.2 / (1 + norm))
 
 
 def test_nothing_weighs_nothing() -> None:
-    assert passage_weights([], average_length=0.0) == {}
+    assert passage_weights([], usual=50) == {}
     assert query_weights([]) == {}
 
 

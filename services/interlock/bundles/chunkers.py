@@ -14,6 +14,11 @@ class ByHeadings(Model):
     max_chars: int = Field(default=1_200, ge=100, le=8_000)
     min_chars: int = Field(default=200, ge=0, le=8_000)
 
+    @property
+    def usual_terms(self) -> int:
+        """How many terms a passage usually has: keyword weights compare its length with it."""
+        return max(1, self.max_chars // 24)
+
 
 class BySentences(Model):
     """Windows of sentences, each sharing `overlap` of them with the one before."""
@@ -28,6 +33,11 @@ class BySentences(Model):
             raise ValueError("overlap must be less than sentences")
         return self
 
+    @property
+    def usual_terms(self) -> int:
+        """As of `ByHeadings`."""
+        return 10 * self.sentences
+
 
 class ByTokens(Model):
     """Windows of words and punctuation marks, each sharing `overlap` with the one before."""
@@ -41,6 +51,11 @@ class ByTokens(Model):
         if self.overlap >= self.tokens:
             raise ValueError("overlap must be less than tokens")
         return self
+
+    @property
+    def usual_terms(self) -> int:
+        """As of `ByHeadings`."""
+        return self.tokens // 2
 
 
 ChunkerSpec = ByHeadings | BySentences | ByTokens

@@ -54,12 +54,20 @@ def _models(settings: Settings) -> Complete:
 
 async def _retriever(settings: Settings, index: Path) -> Decide:
     from interlock.retriever.parts import parts_of
+    from interlock.retriever.served import installation_of
     from interlock.retriever.service import build_index
     from interlock.retriever.settings import RetrieverSettings
 
     bundle, root = bundles_of(settings).active(), bundle_folder(settings.bundle)
     parts = parts_of(load_settings(RetrieverSettings)).of(bundle)
-    made = await build_index(bundle, root, index, embedder=parts.embedder, server=parts.server)
+    made = await build_index(
+        bundle,
+        root,
+        index,
+        embedder=parts.embedder,
+        server=parts.server,
+        installation=installation_of(settings.state),
+    )
     search = parts.around(made)
     return lambda given: retriever.decide(given, search)
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from interlock.bundles.model import Bundle
+from interlock.retriever.content import line_of
 from interlock.retriever.documents import (
     PASSAGE_FIELDS,
-    Document,
     Passage,
     chunker_identity,
     cut,
@@ -31,7 +31,7 @@ from interlock.runtime.embedding import Vectors
 from interlock_contracts import documents as logged
 from interlock_contracts.canonical import digest_bytes
 
-FILE = "documents-1.sqlite"
+FILE = "documents-2.sqlite"
 """Its name says the layout: another layout is another file, made of the log again."""
 
 _LAYOUT = """
@@ -50,7 +50,7 @@ CREATE TABLE IF NOT EXISTS parts (
     PRIMARY KEY (document_id, version, part)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS passages (
-    document_id TEXT, chunker TEXT, version TEXT NOT NULL, body TEXT NOT NULL,
+    document_id TEXT, chunker TEXT, version TEXT NOT NULL, line TEXT NOT NULL, body TEXT NOT NULL,
     PRIMARY KEY (document_id, chunker)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS vectors (
@@ -184,15 +184,16 @@ class Corpus:
             )
             return {(tenant, source): number for tenant, source, number in rows}
 
-    def snapshot(self, bundle: Bundle) -> tuple[set[str], list[Passage]]:
+    def lines(self, bundle: Bundle) -> tuple[set[str], dict[str, str]]:
         """The ids of all documents the log has a word about, the removed ones included, and the
-        passages of those that stand and are of the bundle's sources: both as of one position.
+        lines (`content`) of those that stand and are of the bundle's sources and have a text:
+        both as of one position.
 
         Documents are cut when they are first asked for in this version and in this way.
         """
-        chunkers = {name: chunker_identity(source) for name, source in bundle.sources.items()}
         with self.writing() as connection:
-            for name, chunker in chunkers.items():
+            for name, source in bundle.sources.items():
+                chunker = chunker_identity(source)
                 missing = connection.execute(
                     "SELECT about, digest, d.text FROM documents d LEFT JOIN passages p "
                     "ON p.document_id = d.document_id AND p.chunker = ? AND p.version = d.digest "
@@ -201,22 +202,34 @@ class Corpus:
                 )
                 for about, digest, text in missing.fetchall():
                     said = logged.Document.model_validate_json(about)
-                    document = indexed(said, digest, text, bundle.sources[name])
+                    passages = list(cut(indexed(said, digest, text, source), source))
+                    body = json.dumps(list(map(passage_values, passages)), ensure_ascii=False)
+                    line = line_of(passages) if passages else ""
                     connection.execute(
-                        "INSERT OR REPLACE INTO passages VALUES (?, ?, ?, ?)",
-                        (document.document_id, chunker, digest, _body(document, bundle, name)),
+                        "INSERT OR REPLACE INTO passages VALUES (?, ?, ?, ?, ?)",
+                        (said.document_id, chunker, digest, line, body),
                     )
-            found: list[Passage] = []
-            for name, chunker in chunkers.items():
-                rows = connection.execute(
-                    "SELECT body FROM passages p JOIN documents d USING (document_id) "
-                    "WHERE source = ? AND chunker = ? AND p.version = d.digest",
-                    (name, chunker),
-                )
-                for (body,) in rows:
-                    found += (_passage(values) for values in json.loads(body))
+            found: dict[str, str] = {}
+            for name, source in bundle.sources.items():
+                found |= connection.execute(
+                    "SELECT document_id, line FROM passages p JOIN documents d USING (document_id) "
+                    "WHERE source = ? AND chunker = ? AND p.version = d.digest AND line != ''",
+                    (name, chunker_identity(source)),
+                ).fetchall()
             known = {row[0] for row in connection.execute("SELECT document_id FROM documents")}
         return known, found
+
+    def read(self, bundle: Bundle, names: Iterable[str]) -> Iterator[list[Passage]]:
+        """The passages of each of these documents, as `bundle` cuts them; of those that stand."""
+        chunkers = {name: chunker_identity(source) for name, source in bundle.sources.items()}
+        with self.opened() as connection:
+            for name in names:
+                chunker = chunkers.get(name.split("/", 2)[1])
+                row = connection.execute(
+                    "SELECT body FROM passages WHERE document_id = ? AND chunker = ?",
+                    (name, chunker),
+                ).fetchone()
+                yield [_passage(values) for values in json.loads(row[0])] if row else []
 
     def vectors(self, embedder: str, texts: Collection[str]) -> dict[str, Vectors]:
         """The vectors of texts that were embedded before, by the digests of the texts."""
@@ -286,11 +299,6 @@ def _joined(connection: sqlite3.Connection, event: logged.DocumentEvent) -> str 
         (event.document_id, event.version),
     ).fetchall()
     return "".join(row[0] for row in rows) if len(rows) == event.parts else None
-
-
-def _body(document: Document, bundle: Bundle, source: str) -> str:
-    passages = cut(document, bundle.sources[source])
-    return json.dumps(list(map(passage_values, passages)), ensure_ascii=False)
 
 
 def _passage(values: Sequence[Any]) -> Passage:

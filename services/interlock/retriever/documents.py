@@ -57,7 +57,8 @@ class Passage:
     """One piece of a document, as it is indexed. `text` stands in the document verbatim.
 
     `digest` is over `text`. The id follows from the document and the text, so that it stays
-    the same when other parts of the document change. `heading` is where the text stands.
+    the same when other parts of the document change. `heading` is where the text stands;
+    `usual_terms` is how long passages of its source usually are.
     """
 
     chunk_id: str
@@ -74,6 +75,7 @@ class Passage:
     text: str
     valid_from: int = BEGINNING
     valid_until: int = END
+    usual_terms: int = DEFAULT_CHUNKER.usual_terms
 
     @property
     def searchable(self) -> str:
@@ -216,7 +218,8 @@ def cut(document: Document, source: KnowledgeSource | None = None) -> Iterator[P
 
     A text that a document repeats word for word is one passage.
     """
-    chunker = chunker_of((source and source.chunker) or DEFAULT_CHUNKER)
+    spec = (source and source.chunker) or DEFAULT_CHUNKER
+    chunker = chunker_of(spec)
     seen: set[str] = set()
     for start, end, heading in chunker(document.text):
         text = document.text[start:end].strip()
@@ -239,4 +242,5 @@ def cut(document: Document, source: KnowledgeSource | None = None) -> Iterator[P
             text=text,
             valid_from=document.valid_from,
             valid_until=document.valid_until,
+            usual_terms=spec.usual_terms,
         )

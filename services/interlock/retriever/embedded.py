@@ -20,7 +20,6 @@ from interlock.retriever.documents import Passage
 from interlock.retriever.index import (
     DENSE,
     KEYWORD,
-    Coverage,
     Entry,
     Query,
     payload,
@@ -231,18 +230,6 @@ class EmbeddedIndex:
             return {}
         rows = {name: block.dense[self._rows[name] - first] for name in readable}
         return {name: row for name, row in rows.items() if row.any()}
-
-    async def coverage(
-        self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
-    ) -> Coverage:
-        """Two exact counts."""
-        self._ready()
-        own = [one for one in self._partitions.get(tenant, ()) if one[0] in sources]
-        readable = (one for one in own if set(one[1]).issubset(scopes))
-        return Coverage(
-            indexed=sum(stop - start for *_, start, stop in own),
-            readable=sum(stop - start for *_, start, stop in readable),
-        )
 
 
 def _place(entry: Entry) -> tuple[str, str, tuple[str, ...], int, int, str]:

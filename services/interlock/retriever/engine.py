@@ -26,7 +26,6 @@ from interlock.retriever.documents import Passage
 from interlock.retriever.index import (
     DENSE,
     KEYWORD,
-    Coverage,
     Entry,
     Query,
     passage,
@@ -40,7 +39,10 @@ from interlock_contracts.retrieval import Ranking
 BATCH = 100
 """Passages per call of an upsert, where an engine is not better off with all of them."""
 
-LAYOUT = 2
+REMOVED = 500
+"""Passages per call that deletes."""
+
+LAYOUT = 3
 """How an index is laid out on servers. It is part of the name: one of another layout is not read,
 but made anew beside it."""
 
@@ -112,10 +114,6 @@ class ServerIndex(ABC):
         self._audiences = {audience(scopes) for scopes in audiences}
 
     @abstractmethod
-    async def _size(self) -> int:
-        """How many passages are stored, of all tenants."""
-
-    @abstractmethod
     async def _store(self, batch: Sequence[Entry]) -> None:
         """Store them; found by the next search."""
 
@@ -133,8 +131,8 @@ class ServerIndex(ABC):
         """(body, dense vector if `vectors`) of these, filtered likewise."""
 
     @abstractmethod
-    async def _count(self, access: Access) -> int:
-        """How many passages there are for this reader."""
+    async def _remove(self, passages: Sequence[tuple[str, str]]) -> None:
+        """Delete these, given as (tenant, chunk id); those that are not there are no error."""
 
     async def _legs(
         self, asked: Mapping[str, Any], access: Access, limit: int
@@ -145,11 +143,6 @@ class ServerIndex(ABC):
         )
         return dict(zip(asked, found, strict=True))
 
-    async def size(self) -> int:
-        """How many passages are stored, of all tenants."""
-        async with _answering():
-            return await self._size()
-
     async def upsert(self, entries: Sequence[Entry]) -> None:
         """Store passages, `batch` at a time."""
         newest = list({one.passage.chunk_id: one for one in entries}.values())
@@ -157,6 +150,12 @@ class ServerIndex(ABC):
         for start in range(0, len(newest), self.batch):
             async with _answering():
                 await self._store(newest[start : start + self.batch])
+
+    async def remove(self, passages: Sequence[tuple[str, str]]) -> None:
+        """Delete passages, given as (tenant, chunk id), some at a time."""
+        for start in range(0, len(passages), REMOVED):
+            async with _answering():
+                await self._remove(passages[start : start + REMOVED])
 
     async def search(
         self,
@@ -209,18 +208,6 @@ class ServerIndex(ABC):
             if vector is not None
         }
         return {name: array for name, array in arrays.items() if array.any()}
-
-    async def coverage(
-        self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
-    ) -> Coverage:
-        """Two counts."""
-        mine = self._access(tenant, scopes, sources)
-        every = replace(mine, audiences=tuple(sorted(self._audiences)) if mine.sources else ())
-        async with _answering():
-            return Coverage(
-                indexed=await self._count(every) if every.audiences else 0,
-                readable=await self._count(mine) if mine.audiences else 0,
-            )
 
     def _access(self, tenant: str, scopes: Collection[str], sources: Collection[str]) -> Access:
         held = frozenset(scopes)

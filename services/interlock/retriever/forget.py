@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 import structlog
 
+from interlock.retriever.building import delete_outdated
 from interlock.retriever.corpus import Corpus, text_name
 from interlock.retriever.documents import Passage
-from interlock.retriever.generations import MANIFEST, REINDEXING, Generations
-from interlock.retriever.served import delete_outdated
+from interlock.retriever.generations import REINDEXING, Generations
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.failures import FailureCode
 
@@ -23,35 +23,27 @@ log = structlog.get_logger(__name__)
 
 async def forget(
     generations: Generations, corpus: Corpus, in_use: Collection[str], own: Sequence[Passage]
-) -> None:
+) -> bool:
     """Delete what may hold erased words; `own` are the passages of bundles' folders.
 
-    A generation on a server that is still `in_use` stays until the next call. Raises `RetryLater`
-    while somebody else reads what is to be written anew.
+    A generation on a server that is still `in_use` stays until the next call. Whether all was
+    done: not while another process makes an index. Raises `RetryLater` while somebody else reads
+    what is to be written anew.
     """
     erasures = await asyncio.to_thread(corpus.erasures)
-    await delete_outdated(generations, in_use, erasures)
+    if not await delete_outdated(generations, in_use, erasures):
+        return False
     pinned = generations.current().pinned
     if pinned is not None and generations.made_for(pinned) is None:
         generations.note(pinned="")
         log.warning("index_let_go", index=pinned, reason="it held words that were erased since")
     if await asyncio.to_thread(corpus.unscrubbed):
-        await asyncio.to_thread(_leftovers, generations)
+        with generations.locked(REINDEXING, wait=False) as free:
+            if free:
+                shutil.rmtree(generations.folder / REINDEXING, ignore_errors=True)
         await asyncio.to_thread(scrub, corpus, own)
         log.info("erasure_followed", erasures=erasures)
-
-
-def _leftovers(generations: Generations) -> None:
-    """Delete what was being built, or deleted, when that was cut off; what is now is locked."""
-    place = generations.place
-    unnamed = (one for one in place.glob("?" * 32) if not (one / MANIFEST).exists())
-    for folder in [*place.glob(".building-*"), *place.glob(".before-*"), *unnamed]:
-        with generations.locked(folder.name[-32:], wait=False) as free:
-            if free:
-                shutil.rmtree(folder, ignore_errors=True)
-    with generations.locked(REINDEXING, wait=False) as free:
-        if free:
-            shutil.rmtree(generations.folder / REINDEXING, ignore_errors=True)
+    return True
 
 
 def scrub(corpus: Corpus, keep: Iterable[Passage]) -> None:

@@ -3,38 +3,33 @@
 A generation is never changed: other documents, another embedder or another chunker make another
 one, beside those that are there, under the name of its identity. So a query sees all of a
 document's old version or all of its new one, indexes made differently cannot mix, and going back
-is opening the one before.
+is opening the one before. What they have in common they share: segments in files (`segments`), or
+the versions of documents on a server (`served`).
 """
 
 import fcntl
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from interlock.bundles.model import Bundle
+from interlock.retriever.content import Lines, making
 from interlock.retriever.corpus import Corpus
-from interlock.retriever.documents import Passage
-from interlock.retriever.embedded import EmbeddedIndex
 from interlock.retriever.engine import Server
-from interlock.retriever.entries import entries
-from interlock.retriever.index import index_identity
-from interlock.retriever.remembering import Remembering
-from interlock.retriever.searcher import Searcher
-from interlock.retriever.sparse import with_sparse
+from interlock.retriever.segments import SEGMENTS, Held
 from interlock.retriever.vocabulary import Vocabulary
 from interlock.runtime.embedding import TextEmbedder
 from interlock.runtime.errors import UserError
 from interlock_contracts.canonical import digest
 
 VOCABULARY = "vocabulary.npz"
-"""The file beside the engine's own in the folder of an embedded index."""
-
-MANIFEST = "generation.json"
+MANIFEST = "manifest.json"
+PARTS, LINES = "parts.json", "lines.json"
 CURRENT = "current.json"
 
 SERVER = "server"
@@ -42,6 +37,9 @@ SERVER = "server"
 
 REINDEXING = ".reindex"
 """The folder that `index reindex` reads the log into, and its lock."""
+
+PARTS_LOCK = "parts"
+"""Held, shared, by who makes a generation of parts that are there, and by who deletes parts."""
 
 KEPT = 4
 """So many generations are kept where nothing is said; the older ones are deleted."""
@@ -51,18 +49,21 @@ KEPT = 4
 class Manifest:
     """What a generation is made of. `made_at` is in seconds since 1970, `seconds` its cost.
 
-    `sources` is the digest of the sources it was made for (`sources_identity`), if it was for
-    some. `audiences` are the sets of scopes of the passages on a server. `erasures` are those the
-    log was known to have when the passages were read (`Corpus.erasures`).
+    `making` is how it was made (`content.making`). `sources` is the digest of the sources it was
+    made for (`sources_identity`), if it was for some. `audiences` are the sets of scopes of its
+    passages. `erasures` are those the log was known to have when the passages were read
+    (`Corpus.erasures`). `indexed` are the passages that had to be written for it.
     """
 
     identity: str
+    making: str
     sources: str
     embedder: str
     documents: int
     passages: int
     made_at: float
     seconds: float
+    indexed: int = 0
     audiences: tuple[tuple[str, ...], ...] = ()
     erasures: int = 0
 
@@ -95,9 +96,9 @@ def sources_identity(bundle: Bundle) -> str:
 class Generations:
     """The generations in one folder, shared by every process that has it.
 
-    With a `corpus` no text of a passage is embedded twice. With a `server` the indexes are
-    there (`served`), and the folder has their manifests and vocabularies. `keep` generations
-    are kept, and those that are pinned or in use.
+    With a `corpus` no text of a passage is embedded twice. With a `server` the passages are
+    there, and the folder has what is known of them. `keep` generations are kept, and those that
+    are pinned or in use. An `installation` has indexes of its own on a server.
     """
 
     folder: Path
@@ -105,6 +106,7 @@ class Generations:
     corpus: Corpus | None = None
     server: Server | None = None
     keep: int = KEPT
+    installation: str = ""
 
     @property
     def place(self) -> Path:
@@ -146,52 +148,19 @@ class Generations:
         return sorted(found, key=lambda one: (-one.made_at, one.identity))
 
     def size(self, identity: str) -> int:
-        """How many bytes a generation takes on disk."""
-        return sum(file.stat().st_size for file in self.folder_of(identity).iterdir())
+        """How many bytes a generation takes on disk, those that it shares included."""
+        folders = [self.folder_of(identity)]
+        if self.server is None:
+            folders += (self.segment(one.name) for one in self.parts(identity))
+        return sum(file.stat().st_size for folder in folders for file in folder.iterdir())
 
     def folder_of(self, identity: str) -> Path:
         """The folder of a generation."""
         return self.place / identity.removeprefix("sha256:")[:32]
 
-    def make(
-        self,
-        passages: Sequence[Passage],
-        *,
-        sources: str = "",
-        anew: bool = False,
-        erasures: int = 0,
-    ) -> Searcher:
-        """The generation of these passages, built if it is not there, or `anew`.
-
-        Blocks; processes that want the same one at the same time build it once.
-        """
-        identity = index_identity(self.embedder.name, passages)
-        if anew or not self.folder_of(identity).exists():
-            with self.locked(identity[7:39]):
-                if anew or not self.folder_of(identity).exists():
-                    self._build(identity, passages, sources, erasures, anew=anew)
-        self.vouch(identity, erasures)
-        return self.open(identity)
-
-    def vouch(self, identity: str, erasures: int) -> None:
-        """Note that a generation holds nothing erased so far: it is of passages read after that."""
-        folder = self.folder_of(identity)
-        manifest = self.manifest(identity)
-        if manifest.erasures < erasures:
-            beside = folder / f".{MANIFEST}-{os.getpid()}"
-            _write(beside, replace(manifest, erasures=erasures))
-            beside.replace(folder / MANIFEST)
-
-    def made_for(self, identity: str) -> str | None:
-        """The sources of a generation; None where it is gone."""
-        return next((one.sources for one in self.manifests() if one.identity == identity), None)
-
-    def open(self, identity: str) -> Searcher:
-        """A generation that is there; raises `UserError` where it cannot answer here."""
-        self.manifest(identity)
-        folder = self.folder_of(identity)
-        index = EmbeddedIndex.open(folder, identity)
-        return Searcher(index, self.embedder, Vocabulary.load(folder / VOCABULARY))
+    def segment(self, name: str) -> Path:
+        """The folder of a segment of embedded generations."""
+        return self.place / SEGMENTS / name
 
     def manifest(self, identity: str) -> Manifest:
         """Of a generation that is there; raises `UserError` where it cannot answer here."""
@@ -208,6 +177,50 @@ class Generations:
             )
         return manifest
 
+    def parts(self, identity: str, *, lines: bool = False) -> list[Held]:
+        """What a generation consists of; its documents only where `lines` are asked for."""
+        folder = self.folder_of(identity)
+        parts = json.loads((folder / PARTS).read_text(encoding="utf-8"))
+        said: Sequence[Lines] = [{}] * len(parts)
+        if lines:
+            said = json.loads((folder / LINES).read_text(encoding="utf-8"))
+        return [
+            Held(one["name"], one["rows"], own, frozenset(one["gone"]))
+            for one, own in zip(parts, said, strict=True)
+        ]
+
+    def vocabulary(self, identity: str) -> Vocabulary:
+        """The frequencies of a generation's words."""
+        return Vocabulary.load(self.folder_of(identity) / VOCABULARY)
+
+    def made_for(self, identity: str) -> str | None:
+        """The sources of a generation; None where it is gone."""
+        return next((one.sources for one in self.manifests() if one.identity == identity), None)
+
+    def whole(self, identity: str, erasures: int) -> bool:
+        """Whether a generation is there and nothing that was erased is in its parts."""
+        folder = self.folder_of(identity)
+        if not folder.exists():
+            return False
+        return self.manifest(identity).erasures >= erasures or not any(
+            one.gone for one in self.parts(identity)
+        )
+
+    def vouch(self, identity: str, erasures: int) -> None:
+        """Note that a generation holds nothing erased so far: it is of passages read after that."""
+        folder = self.folder_of(identity)
+        manifest = self.manifest(identity)
+        if manifest.erasures < erasures:
+            beside = folder / f".{MANIFEST}-{os.getpid()}"
+            _write(beside, asdict(replace(manifest, erasures=erasures)))
+            beside.replace(folder / MANIFEST)
+
+    def predecessors(self, sources: str) -> list[Manifest]:
+        """Generations that were made in the same way, the likest first."""
+        alike = making(self.embedder.name)
+        found = [one for one in self.manifests() if one.making == alike]
+        return sorted(found, key=lambda one: one.sources != sources)
+
     def outdated(self, erasures: int = 0) -> list[Manifest]:
         """The generations that may go: neither pinned nor among the newest, nor the last served.
 
@@ -219,77 +232,36 @@ class Generations:
         old = {one.identity for one in manifests[self.keep :]} - keep
         return [one for one in manifests if one.identity in old or one.erasures < erasures]
 
-    def remove(self, identity: str) -> None:
-        """Delete the folder of a generation. Who has it open keeps what it has open.
+    def remove(self, folder: Path) -> None:
+        """Delete the folder of a generation or segment. Who has it open keeps what it has open.
 
         It goes by another name: a folder with its final name is whole, also if this is cut off.
         """
-        folder = self.folder_of(identity)
         before = folder.with_name(f".before-{folder.name}")
         shutil.rmtree(before, ignore_errors=True)
         with suppress(OSError):  # another process did it
             folder.rename(before)
         shutil.rmtree(before, ignore_errors=True)
 
-    def tidy(self) -> None:
-        """Delete old generations."""
-        for manifest in self.outdated():
-            self.remove(manifest.identity)
-
-    def _build(
-        self,
-        identity: str,
-        passages: Sequence[Passage],
-        sources: str,
-        erasures: int,
-        *,
-        anew: bool,
-    ) -> None:
-        """Build beside, then rename: a folder with its final name is whole."""
-        started = time.monotonic()
-        folder = self.folder_of(identity)
+    @contextmanager
+    def building(self, folder: Path) -> Iterator[Path]:
+        """A folder to fill, which then gets its final name: one with that name is whole."""
         building = folder.with_name(f".building-{folder.name}")
         shutil.rmtree(building, ignore_errors=True)
-        index = EmbeddedIndex.create(building, identity, self.embedder.dimensions)
-        by = self.embedder
-        if self.corpus is not None and not anew:
-            by = Remembering(by, self.corpus)
-        made = entries(passages, by)
-        index.take(with_sparse(made, self.embedder, None if anew else self.corpus))
-        index.flush()
-        vocabulary = Vocabulary.of((one.passage, one.keyword) for one in made)
-        told = self.told_of(identity, passages, sources, erasures, started)
-        self.whole(building, vocabulary, told)
-
-    def told_of(
-        self,
-        identity: str,
-        passages: Sequence[Passage],
-        sources: str,
-        erasures: int,
-        started: float,
-    ) -> Manifest:
-        """The manifest of a generation that was begun at `started` of the monotonic clock."""
-        return Manifest(
-            identity=identity,
-            sources=sources,
-            embedder=self.embedder.name,
-            documents=len({one.document_id for one in passages}),
-            passages=len(passages),
-            made_at=time.time(),
-            seconds=round(time.monotonic() - started, 3),
-            audiences=tuple(sorted({one.scopes for one in passages})),
-            erasures=erasures,
-        )
-
-    def whole(self, building: Path, vocabulary: Vocabulary, manifest: Manifest) -> None:
-        """Add the rest to the folder a generation was built in, and give it its final name."""
-        vocabulary.save(building / VOCABULARY)
-        folder = self.folder_of(manifest.identity)
-        _write(building / MANIFEST, manifest)
+        building.mkdir(parents=True)
+        yield building
         if folder.exists():
-            self.remove(manifest.identity)
+            self.remove(folder)
         building.rename(folder)
+
+    def write(self, manifest: Manifest, parts: Sequence[Held], vocabulary: Vocabulary) -> None:
+        """A generation of parts that are there."""
+        with self.building(self.folder_of(manifest.identity)) as folder:
+            vocabulary.save(folder / VOCABULARY)
+            _write(folder / LINES, [dict(one.lines) for one in parts])
+            said = [{"name": one.name, "rows": one.rows, "gone": sorted(one.gone)} for one in parts]
+            _write(folder / PARTS, said)
+            _write(folder / MANIFEST, asdict(manifest))
 
     @contextmanager
     def locked(self, name: str, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
@@ -309,5 +281,5 @@ class Generations:
             yield True
 
 
-def _write(path: Path, manifest: Manifest) -> None:
-    path.write_text(json.dumps(asdict(manifest)), encoding="utf-8")
+def _write(path: Path, said: Any) -> None:
+    path.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")

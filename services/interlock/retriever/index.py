@@ -6,7 +6,6 @@ only read; changed documents make another index beside it.
 """
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,13 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever import chunking, keywords
 from interlock.retriever.documents import PASSAGE_FIELDS, Passage, passage_values
 from interlock.retriever.fusion import ordered, rounded
-from interlock_contracts.canonical import digest
 from interlock_contracts.retrieval import Ranking
 
-LAYOUT = 9
+LAYOUT = 10
 """Part of the identity of an index: what is stored, and where."""
 
 KEYWORD, DENSE = "keyword", "dense"
@@ -54,14 +51,6 @@ class Query:
     at: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """How many passages there are of a tenant's sources, and how many may be read of them."""
-
-    indexed: int
-    readable: int
-
-
 class Index(Protocol):
     """One collection of passages. Who asks must say for whom: there are no defaults.
 
@@ -72,9 +61,6 @@ class Index(Protocol):
     @property
     def identity(self) -> str:
         """A digest that changes whenever the same query could give another result."""
-
-    async def upsert(self, entries: Sequence[Entry]) -> None:
-        """Store passages; one that is there already (same id) is replaced."""
 
     async def search(
         self,
@@ -107,10 +93,12 @@ class Index(Protocol):
     ) -> dict[str, NDArray[np.float32]]:
         """The dense vectors of these by id; without those that have none or may not be read."""
 
-    async def coverage(
-        self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
-    ) -> Coverage:
-        """What there is, to tell why nothing was found."""
+
+class Store(Index, Protocol):
+    """An index while it is filled."""
+
+    async def upsert(self, entries: Sequence[Entry]) -> None:
+        """Store passages; one that is there already (same id) is replaced."""
 
 
 def half(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -149,22 +137,3 @@ def ranking(leg: str, scored: Iterable[tuple[str, float]], limit: int | None = N
     least = 0.5 / COARSE
     rows = [(name, rounded(score, COARSE)) for name, score in scored if score >= least]
     return ordered(leg, rows, limit)
-
-
-def index_identity(embedder: str, passages: Iterable[Passage]) -> str:
-    """The identity of an index: how it was made, and of what.
-
-    How its documents were cut is in the passages: other cuts are other passages.
-    """
-    content = hashlib.sha256()
-    for line in sorted(json.dumps(passage_values(one), ensure_ascii=False) for one in passages):
-        content.update(hashlib.sha256(line.encode()).digest())
-    return digest(
-        {
-            "layout": LAYOUT,
-            "embedder": embedder,
-            "chunker": chunking.VERSION,
-            "keywords": [keywords.TOKENIZER, keywords.K1, keywords.B],
-            "content": content.hexdigest(),
-        }
-    )

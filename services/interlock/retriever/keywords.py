@@ -102,12 +102,14 @@ def counts_kept(text: str) -> tuple[Mapping[str, int], int]:
     return Counter(own), len(own)
 
 
-def passage_weights(of: Sequence[str], average_length: float) -> dict[int, float]:
+def passage_weights(of: Sequence[str], usual: float) -> dict[int, float]:
     """The sparse vector of a passage: for each of its terms tf·(k1+1) / (tf + k1·norm).
 
-    `average_length` is the mean number of terms in the passages it competes with.
+    `usual` is the number of terms that its length is compared with. BM25 takes the mean of the
+    passages it competes with, which moves with every one of them; ours follows from how the
+    source is cut (`ChunkerSpec.usual_terms`), so that a passage's weights are its own.
     """
-    norm = K1 * (1 - B + B * len(of) / average_length) if average_length else K1
+    norm = K1 * (1 - B + B * len(of) / usual)
     weights: dict[int, float] = {}
     for term, count in Counter(of).items():
         dimension = term_index(term)

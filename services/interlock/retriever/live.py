@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from interlock.bundles.model import Bundle
+from interlock.retriever.building import delete_outdated, generation, pinned_generation
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.follow import catch_up, same_log
@@ -18,8 +19,7 @@ from interlock.retriever.generations import Generations, sources_identity
 from interlock.retriever.private import let_out, private_embedder
 from interlock.retriever.search import Search
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.served import delete_outdated, generation, pinned_generation
-from interlock.retriever.service import all_passages
+from interlock.retriever.service import all_documents
 from interlock.runtime.bundles.live import WARM
 from interlock.runtime.errors import RetryLater, UserError
 from interlock.runtime.log import JetStreamLog
@@ -139,8 +139,8 @@ class LiveSearch:
         if self._untidy or await asyncio.to_thread(self._corpus.unscrubbed):
             async with self._making:
                 own = [passage for one in kept for passage in one.own]
-                await forget(self._generations, self._corpus, self._answering(), own)
-            self._untidy = False
+                done = await forget(self._generations, self._corpus, self._answering(), own)
+            self._untidy = not done
 
     async def _renew(self, kept: _Kept) -> None:
         """Have the generation answer that is due, if it is another one than does."""
@@ -172,5 +172,5 @@ class LiveSearch:
         pinned = await pinned_generation(generations, sources, erasures)
         if pinned is not None:
             return pinned, True
-        passages = await asyncio.to_thread(all_passages, kept.own, self._corpus, kept.bundle)
-        return await generation(generations, passages, sources=sources, erasures=erasures), False
+        content = await asyncio.to_thread(all_documents, kept.own, self._corpus, kept.bundle)
+        return await generation(generations, content, sources=sources, erasures=erasures), False

@@ -102,9 +102,6 @@ class LuceneIndex(ServerIndex):
         self._client = client
         self._flavour = flavour
 
-    async def _size(self) -> int:
-        return int((await self._client.count(index=self.name))["count"])
-
     async def _store(self, batch: Sequence[Entry]) -> None:
         lines: list[dict[str, Any]] = []
         for one in batch:
@@ -148,9 +145,12 @@ class LuceneIndex(ServerIndex):
         hits = ({**hit.get("fields", {}), **hit["_source"]} for hit in found["hits"]["hits"])
         return [(row["body"], row.get(DENSE)) for row in hits]
 
-    async def _count(self, access: Access) -> int:
-        body = {"query": {"bool": {"filter": _filter(access)}}}
-        return int((await self._client.count(index=self.name, body=body))["count"])
+    async def _remove(self, passages: Sequence[tuple[str, str]]) -> None:
+        lines = [{"delete": {"_id": name}} for _, name in passages]
+        answer = await self._client.bulk(index=self.name, body=lines, refresh="true")
+        # One that is not there has a status of its own, and no error.
+        if answer["errors"]:
+            raise RetryLater(FailureCode.STAGE_FAILED, "the index did not delete all passages")
 
 
 def _filter(access: Access) -> list[dict[str, Any]]:

@@ -82,9 +82,6 @@ class MilvusIndex(ServerIndex):
         super().__init__(name, identity, audiences)
         self._client = client
 
-    async def _size(self) -> int:
-        return await self._counted("")
-
     async def _store(self, batch: Sequence[Entry]) -> None:
         rows = [
             {**record(one), DENSE: one.dense, KEYWORD: dict(one.keyword) or NOTHING}
@@ -116,14 +113,9 @@ class MilvusIndex(ServerIndex):
         )
         return [(row["body"], row.get(DENSE)) for row in rows]
 
-    async def _count(self, access: Access) -> int:
-        return await self._counted(_filter(access))
-
-    async def _counted(self, wanted: str) -> int:
-        rows = await asyncio.to_thread(
-            self._client.query, self.name, filter=wanted, output_fields=["count(*)"]
-        )
-        return int(rows[0]["count(*)"])
+    async def _remove(self, passages: Sequence[tuple[str, str]]) -> None:
+        names = [name for _, name in passages]
+        await asyncio.to_thread(self._client.delete, self.name, ids=names)
 
 
 def _filter(access: Access) -> str:

@@ -137,9 +137,6 @@ class PgVectorIndex(ServerIndex):
         super().__init__(name, identity, audiences)
         self._pool = pool
 
-    async def _size(self) -> int:
-        return int(await self._pool.fetchval(self._sql("SELECT count(*) FROM {name}")))
-
     async def _store(self, batch: Sequence[Entry]) -> None:
         """Replaced passages lose their old postings."""
         entries = {one.passage.chunk_id: one for one in batch}
@@ -179,9 +176,9 @@ class PgVectorIndex(ServerIndex):
         rows = await self._pool.fetch(self._sql(_READ), *_who(access), list(chunk_ids), vectors)
         return [(row["body"], json.loads(row["dense"] or "null")) for row in rows]
 
-    async def _count(self, access: Access) -> int:
-        wanted = self._sql("SELECT count(*) FROM {name} p WHERE {readable}")
-        return int(await self._pool.fetchval(wanted, *_who(access)))
+    async def _remove(self, passages: Sequence[tuple[str, str]]) -> None:
+        delete = self._sql("DELETE FROM {name} WHERE chunk_id = ANY($1::text[])")
+        await self._pool.execute(delete, [name for _, name in passages])
 
     def _sql(self, template: str) -> str:
         """A statement about this index, whose name is of hex digits."""

@@ -16,9 +16,6 @@ import numpy as np
 from interlock.retriever.engine import NAME, Access, Audiences, Scored, Server, ServerIndex, record
 from interlock.retriever.index import DENSE, KEYWORD, Entry
 
-MOST = 10_000
-"""The most results of one query."""
-
 _NAMESPACE = re.compile(f"(?P<index>{NAME.pattern})-.+", re.IGNORECASE)
 
 
@@ -67,10 +64,6 @@ class PineconeIndex(ServerIndex):
         self._client = client
         self._dimension = dimension
 
-    async def _size(self) -> int:
-        spaces = await _spaces(self._client)
-        return sum(count for name, count in spaces.items() if name.startswith(f"{self.name}-"))
-
     def _space(self, tenant: str) -> str:
         return f"{self.name}-{tenant}"
 
@@ -102,15 +95,10 @@ class PineconeIndex(ServerIndex):
             for row in rows
         ]
 
-    async def _count(self, access: Access) -> int:
-        """At most `MOST`: Pinecone does not count what a filter leaves, so it is searched for."""
-        found = await self._client.query(
-            top_k=MOST,
-            vector=[1.0] * self._dimension,
-            namespace=self._space(access.tenant),
-            filter=_filter(access),
-        )
-        return len(found.matches)
+    async def _remove(self, passages: Sequence[tuple[str, str]]) -> None:
+        for tenant in sorted({tenant for tenant, _ in passages}):
+            names = [name for whose, name in passages if whose == tenant]
+            await self._client.delete(ids=names, namespace=self._space(tenant))
 
 
 def _row(entry: Entry) -> dict[str, Any]:

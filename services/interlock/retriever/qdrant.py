@@ -5,6 +5,7 @@ local mode, which answers the same calls in process; no Qdrant server was run wh
 written.
 """
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -67,9 +68,6 @@ class QdrantIndex(ServerIndex):
         super().__init__(name, identity, audiences)
         self._client = client
 
-    async def _size(self) -> int:
-        return (await self._client.count(self.name, exact=True)).count
-
     async def _store(self, batch: Sequence[Entry]) -> None:
         await self._client.upsert(self.name, [_point(one) for one in batch], wait=True)
 
@@ -97,8 +95,9 @@ class QdrantIndex(ServerIndex):
         )
         return [((one.payload or {})["body"], _dense(one)) for one in found]
 
-    async def _count(self, access: Access) -> int:
-        return (await self._client.count(self.name, _filter(access), exact=True)).count
+    async def _remove(self, passages: Sequence[tuple[str, str]]) -> None:
+        ids: list[int | str | uuid.UUID] = [point_id(name) for _, name in passages]
+        await self._client.delete(self.name, ids, wait=True)
 
 
 def _request(leg: str, vector: Any, readable: models.Filter, limit: int) -> models.QueryRequest:

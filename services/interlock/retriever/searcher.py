@@ -90,7 +90,7 @@ class Searcher:
         gone = [hit for hit in kept if hit.chunk_id not in passages]
         kept = [hit for hit in kept if hit.chunk_id in passages]
         dropped += [Dropped(chunk_id=hit.chunk_id, reason="gone") for hit in gone]
-        outcome = await self._outcome(request, found, kept)
+        outcome = self._outcome(request, found, kept)
         trail.lap("fetch")
         return SearchResult(
             index=self.identity,
@@ -283,7 +283,7 @@ class Searcher:
         trail.lap(DIVERSE)
         return trail.add(diverse(found, vectors, weight, request.spec.limit))
 
-    async def _outcome(
+    def _outcome(
         self, request: SearchRequest, fused: Ranking, kept: Sequence[Hit]
     ) -> RetrievalOutcome:
         """Why there is nothing, where there is nothing."""
@@ -291,7 +291,7 @@ class Searcher:
             return RetrievalOutcome.FOUND
         if fused.hits:
             return RetrievalOutcome.RANKED_OUT
-        coverage = await self._index.coverage(
+        coverage = self._vocabulary.coverage(
             tenant=request.tenant, scopes=request.scopes, sources=request.sources
         )
         if coverage.readable:

@@ -1,123 +1,163 @@
-"""Generations whose indexes are on a server: made, opened again, deleted.
+"""What of generations is on a server: the versions of documents, each stored once.
 
-One server belongs to one installation: what is outdated in its folder is deleted on the server.
+One index there has them all, and a mark for every generation whose passages are complete; a
+generation is in the folder (`generations`), as the list of its versions. So a document that changed
+is all that is sent, and retrievers with folders of their own share what is there. After an erasure
+everything goes into another index, and the one that may hold the erased words is dropped.
 """
 
-import asyncio
-import os
-import shutil
-import time
-from collections.abc import Collection, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
+
+from interlock.retriever.composed import versioned
+from interlock.retriever.content import Lines, key_of, making, version_of
 from interlock.retriever.documents import Passage
 from interlock.retriever.engine import Audiences, Server, ServerIndex
-from interlock.retriever.entries import entries
-from interlock.retriever.generations import VOCABULARY, Generations, Manifest
-from interlock.retriever.index import index_identity
-from interlock.retriever.keywords import query_weights, terms
-from interlock.retriever.remembering import Remembering
-from interlock.retriever.searcher import Searcher
-from interlock.retriever.sparse import with_sparse
-from interlock.retriever.vocabulary import Vocabulary
-from interlock.runtime.errors import UserError
+from interlock.retriever.generations import PARTS_LOCK, Generations, Manifest
+from interlock.retriever.index import Entry
+from interlock.runtime.keys import BUNDLES, trusted_keys_path
+from interlock_contracts.canonical import digest, digest_bytes
+
+MARK = "interlock:mark"
+"""The tenant and source of marks: no tenant's name has a colon."""
+
+OWN_DIGITS = 16
+"""So many digits of the name of an index there say whose installation it is."""
 
 
-async def generation(
-    generations: Generations,
-    passages: Sequence[Passage],
-    *,
-    sources: str = "",
-    anew: bool = False,
-    erasures: int = 0,
-) -> Searcher:
-    """The generation of these passages, embedded or on a server; built if it is not there.
+def installation_of(state: Path) -> str:
+    """What tells an installation's indexes on a server from another's: whose bundles it trusts.
 
-    `erasures` are those known before the passages were read.
+    Every retriever of an installation has these keys, whatever else it has on disk.
     """
-    if generations.server is None:
-        make = generations.make
-        return await asyncio.to_thread(
-            make, passages, sources=sources, anew=anew, erasures=erasures
-        )
-    started, embedder = time.monotonic(), generations.embedder
-    identity = await asyncio.to_thread(index_identity, embedder.name, passages)
-    digits = generations.folder_of(identity).name
-    with ExitStack() as stack:
-        await asyncio.to_thread(stack.enter_context, generations.locked(digits, shared=True))
-        index = await _index(generations, identity, {one.scopes for one in passages})
-        # Filling is idempotent: replicas that start together may do it at the same time.
-        if anew or await index.size() < len(passages):
-            corpus = None if anew else generations.corpus
-            by = embedder if corpus is None else Remembering(embedder, corpus)
-            made = await asyncio.to_thread(entries, passages, by)
-            await index.upsert(await asyncio.to_thread(with_sparse, made, embedder, corpus))
-        if anew or not generations.folder_of(identity).exists():
-            told = generations.told_of(identity, passages, sources, erasures, started)
-            await asyncio.to_thread(_note, generations, told, passages)
-        await asyncio.to_thread(generations.vouch, identity, erasures)
-    return Searcher(index, embedder, await asyncio.to_thread(_vocabulary, generations, identity))
+    try:
+        return digest_bytes(trusted_keys_path(state, BUNDLES).read_bytes())
+    except FileNotFoundError:
+        return ""
 
 
-async def generation_again(generations: Generations, identity: str) -> Searcher:
-    """A generation that was made before; raises `UserError` where it cannot answer."""
-    server = generations.server
-    if server is None:
-        return await asyncio.to_thread(generations.open, identity)
-    manifest = generations.manifest(identity)
-    if server.name_of(identity) in await server.indexes():
-        index = await _index(generations, identity, manifest.audiences)
-        if await index.size() >= manifest.passages:
-            vocabulary = await asyncio.to_thread(_vocabulary, generations, identity)
-            return Searcher(index, generations.embedder, vocabulary)
-    raise UserError(
-        f"index {identity} is not on the server any more; run `interlock index reindex`"
-    )
+def place_of(generations: Generations, erasures: int) -> str:
+    """What the index of this installation is named after, made in this way after `erasures`."""
+    made = digest({"making": making(generations.embedder.name), "erasures": erasures})
+    return f"sha256:{_own(generations)}{made[7 : 7 + 32 - OWN_DIGITS]}"
 
 
-async def pinned_generation(
-    generations: Generations, sources: str, erasures: int = 0
-) -> Searcher | None:
-    """The generation that is pinned, if one is that was made for these sources.
+def _own(generations: Generations) -> str:
+    return digest(generations.installation)[7 : 7 + OWN_DIGITS]
 
-    One made before the last of so many `erasures` does not answer any more.
+
+async def index_at(generations: Generations, place: str, audiences: Audiences) -> ServerIndex:
+    """The index on the server, made if it is not there."""
+    assert generations.server is not None, "asked for those on a server alone"
+    return await generations.server.index(place, generations.embedder.dimensions, audiences)
+
+
+async def marked(generations: Generations, place: str, identity: str) -> bool:
+    """Whether all passages of a generation are in the index there, whoever stored them."""
+    assert generations.server is not None, "asked for those on a server alone"
+    if generations.server.name_of(place) not in await generations.server.indexes():
+        return False
+    index = await index_at(generations, place, [()])
+    return bool(await index.fetch([identity], tenant=MARK, scopes=(), sources=(MARK,)))
+
+
+async def standing(generations: Generations, identity: str, erasures: int | None = None) -> bool:
+    """Whether a generation that is known here has its passages there still.
+
+    With `erasures`, only if it is in the index of after those.
     """
-    identity = generations.current().pinned
-    if identity is None or generations.made_for(identity) != sources:
-        return None
-    if generations.manifest(identity).erasures < erasures:
-        return None
-    return await generation_again(generations, identity)
+    (part,) = generations.parts(identity)
+    if erasures is not None and part.name != place_of(generations, erasures):
+        return False
+    return await marked(generations, part.name, identity)
 
 
-async def delete_outdated(
-    generations: Generations, in_use: Collection[str], erasures: int = 0
+async def fill(
+    index: ServerIndex, identity: str, entries: Sequence[Entry], lines: Lines, dimensions: int
 ) -> None:
-    """Delete old generations here and on the server, but for those that are `in_use`.
+    """Store passages, then the mark that all of the generation are there; may be done twice."""
+    await index.upsert(
+        [
+            replace(one, passage=replace(one.passage, chunk_id=_called(one.passage, lines)))
+            for one in entries
+        ]
+    )
+    await index.upsert([_mark(identity, dimensions)])
 
-    Also what was made before the last of so many `erasures`.
-    """
-    for manifest in generations.outdated(erasures):
-        if generations.server is not None:
-            if manifest.identity in in_use:
-                continue
-            await generations.server.drop(generations.server.name_of(manifest.identity))
-        await asyncio.to_thread(generations.remove, manifest.identity)
+
+async def take_out(generations: Generations, manifest: Manifest) -> None:
+    """Delete what only this generation has; the whole index where no other is in it."""
+    server = generations.server
+    assert server is not None, "asked for those on a server alone"
+    (part,) = generations.parts(manifest.identity, lines=True)
+    needed: set[tuple[str, str]] = set()
+    alone = True
+    for other in generations.manifests():
+        (its,) = generations.parts(other.identity, lines=True)
+        if other != manifest and its.name == part.name:
+            alone = False
+            needed.update(its.lines.items())
+    if alone:
+        await server.drop(server.name_of(part.name))
+        return
+    index = await index_at(generations, part.name, [()])
+    await index.remove([(MARK, manifest.identity)])
+    await index.remove(list(_stored(part.lines.items() - needed)))
+
+
+def _stored(lines: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    for name, line in lines:
+        version = version_of(name, line)
+        for passage in version.passages:
+            yield version.tenant, versioned(passage, version.key)
+
+
+def _called(passage: Passage, lines: Lines) -> str:
+    return versioned(passage.chunk_id, key_of(lines[passage.document_id]))
+
+
+def _mark(identity: str, dimensions: int) -> Entry:
+    """A record that no search finds, of a tenant that nobody is."""
+    passage = Passage(
+        chunk_id=identity,
+        document_id=identity,
+        version="",
+        digest="",
+        tenant=MARK,
+        source=MARK,
+        trust="untrusted",
+        scopes=(),
+        title="",
+        url=None,
+        heading="",
+        text="",
+    )
+    return Entry(passage, np.zeros(dimensions, np.float32), {0: 1.0})
 
 
 async def unknown_indexes(generations: Generations, server: Server) -> list[str]:
-    """The indexes of ours on the server that no generation here has: of an earlier release, of
-    another folder, or being filled by another process."""
-    return sorted(await server.indexes() - _known(generations, server))
+    """The indexes on the server that no generation here has: of this installation, or of an
+    earlier release, whose names do not say of which."""
+    mine = server.name_of(f"sha256:{_own(generations)}")
+    known = _known(generations, server)
+    layout = server.name_of("sha256:")
+    return sorted(
+        name
+        for name in await server.indexes() - known
+        if name.startswith(mine) or not name.startswith(layout)
+    )
 
 
 async def delete_unknown(
     generations: Generations, server: Server, names: Sequence[str]
 ) -> list[str]:
-    """Delete these on the server, but for those that a process here fills; says which are gone."""
+    """Delete these on the server, unless a process here fills one; says which are gone."""
     gone = []
     for name in names:
-        with generations.locked(name[-32:].lower(), wait=False) as free:
+        with generations.locked(PARTS_LOCK, wait=False) as free:
             if free and name not in _known(generations, server):
                 await server.drop(name)
                 gone.append(name)
@@ -125,23 +165,8 @@ async def delete_unknown(
 
 
 def _known(generations: Generations, server: Server) -> set[str]:
-    return {server.name_of(one.identity) for one in generations.manifests()}
-
-
-async def _index(generations: Generations, identity: str, audiences: Audiences) -> ServerIndex:
-    assert generations.server is not None, "asked for those on a server alone"
-    return await generations.server.index(identity, generations.embedder.dimensions, audiences)
-
-
-def _vocabulary(generations: Generations, identity: str) -> Vocabulary:
-    return Vocabulary.load(generations.folder_of(identity) / VOCABULARY)
-
-
-def _note(generations: Generations, told: Manifest, passages: Sequence[Passage]) -> None:
-    """Its manifest, and its frequencies: no start counts the words again."""
-    words = ((one, query_weights(terms(one.searchable))) for one in passages)
-    folder = generations.folder_of(told.identity)
-    building = folder.with_name(f".building-{os.getpid()}-{folder.name}")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir(parents=True)
-    generations.whole(building, Vocabulary.of(words), told)
+    return {
+        server.name_of(part.name)
+        for one in generations.manifests()
+        for part in generations.parts(one.identity)
+    }

@@ -7,8 +7,9 @@ needs the same population: what may not be read has no influence.
 
 import json
 import math
-from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter, OrderedDict, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,10 @@ from interlock.retriever.keywords import term_index
 Partition = tuple[str, str, tuple[str, ...]]
 """Tenant, source and scopes: who may read one passage of a partition may read all of it."""
 
-Counts = NDArray[np.uint32]
+Counts = NDArray[np.uint32] | NDArray[np.int64]
+
+Counted = Iterable[tuple[Passage, Iterable[int]]]
+"""Passages, each with the dimensions of its terms."""
 
 REMEMBERED = 32
 """For so many kinds of readers the sums are kept: about 1 MB each at 100,000 terms."""
@@ -28,6 +32,14 @@ REMEMBERED = 32
 
 KEPT_IDF = 50_000
 """So many terms keep their idf for one kind of reader: about 5 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """How many passages there are of a tenant's sources, and how many may be read of them."""
+
+    indexed: int
+    readable: int
 
 
 class Frequencies(dict[str, float]):
@@ -64,18 +76,37 @@ class Vocabulary:
         self._sums: OrderedDict[tuple[object, ...], Frequencies] = OrderedDict()
 
     @classmethod
-    def of(cls, passages: Iterable[tuple[Passage, Iterable[int]]]) -> "Vocabulary":
-        """From passages, each with the dimensions of its terms."""
-        totals: Counter[Partition] = Counter()
-        counted: dict[Partition, Counter[int]] = {}
-        for passage, dimensions in passages:
-            partition = (passage.tenant, passage.source, tuple(passage.scopes))
-            totals[partition] += 1
-            # As a set: a counter that is given a mapping adds up its values.
-            counted.setdefault(partition, Counter()).update(set(dimensions))
-        return cls(
-            {one: _frequencies(totals[one], counts) for one, counts in counted.items()},
+    def of(cls, passages: Counted) -> "Vocabulary":
+        """Of these alone."""
+        return cls({}).changed((), passages)
+
+    def changed(self, gone: Counted, come: Counted) -> "Vocabulary":
+        """Without the passages that are gone, and with those that have come."""
+        parts = defaultdict(list, {name: [own] for name, own in self._partitions.items()})
+        for sign, passages in ((-1, gone), (1, come)):
+            for name, change in _counted(passages, sign):
+                parts[name].append(change)
+        after = {name: own[0] if len(own) == 1 else _sum(own) for name, own in parts.items()}
+        return Vocabulary({name: own for name, own in after.items() if own.total})
+
+    def coverage(
+        self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
+    ) -> Coverage:
+        """What there is, to tell why nothing was found."""
+        own = [
+            (set(needed), one.total)
+            for (whose, source, needed), one in self._partitions.items()
+            if whose == tenant and source in sources
+        ]
+        return Coverage(
+            indexed=sum(total for _, total in own),
+            readable=sum(total for needed, total in own if needed.issubset(scopes)),
         )
+
+    @property
+    def audiences(self) -> tuple[tuple[str, ...], ...]:
+        """The sets of scopes that passages need."""
+        return tuple(sorted({needed for _, _, needed in self._partitions}))
 
     def readable(
         self, *, tenant: str, scopes: Collection[str], sources: Collection[str]
@@ -127,18 +158,28 @@ class Vocabulary:
 _NONE: Counts = np.zeros(0, np.uint32)
 
 
-def _frequencies(total: int, counted: Mapping[int, int]) -> Frequencies:
-    terms = sorted(counted)
-    return Frequencies(
-        total, np.array(terms, np.uint32), np.array([counted[term] for term in terms], np.uint32)
-    )
+def _counted(passages: Counted, sign: int) -> Iterator[tuple[Partition, Frequencies]]:
+    """Each partition's frequencies among these, times `sign`."""
+    totals: Counter[Partition] = Counter()
+    counted: dict[Partition, Counter[int]] = {}
+    for passage, dimensions in passages:
+        partition = (passage.tenant, passage.source, tuple(passage.scopes))
+        totals[partition] += 1
+        # As a set: a counter that is given a mapping adds up its values.
+        counted.setdefault(partition, Counter()).update(set(dimensions))
+    for partition, counts in counted.items():
+        terms = np.fromiter(counts.keys(), np.uint32, len(counts))
+        order = terms.argsort()
+        times = np.fromiter(counts.values(), np.int64, len(counts))
+        yield partition, Frequencies(sign * totals[partition], terms[order], sign * times[order])
 
 
 def _sum(parts: Iterable[Frequencies]) -> Frequencies:
-    """Partitions share no passage, so their frequencies add up."""
+    """Partitions share no passage, so their frequencies add up; so do changes of them."""
     chosen = list(parts)
     terms = np.concatenate([_NONE, *(one.terms for one in chosen)])
     counts = np.concatenate([_NONE, *(one.counts for one in chosen)])
     unique, places = np.unique(terms, return_inverse=True)
     summed = np.bincount(places, weights=counts, minlength=len(unique)).astype(np.uint32)
-    return Frequencies(sum(one.total for one in chosen), unique, summed)
+    there = summed > 0
+    return Frequencies(sum(one.total for one in chosen), unique[there], summed[there])

@@ -115,9 +115,6 @@ class WeaviateIndex(ServerIndex):
         super().__init__(name, identity, audiences)
         self._server = server
 
-    async def _size(self) -> int:
-        return await self._counted("")
-
     async def _store(self, batch: Sequence[Entry]) -> None:
         body = {"objects": [_object(self.name, one) for one in batch]}
         stored = (await self._server.call("POST", "batch/objects", body)).json()
@@ -148,12 +145,16 @@ class WeaviateIndex(ServerIndex):
             for row in rows
         ]
 
-    async def _count(self, access: Access) -> int:
-        return await self._counted(f"(where: {_filter(access)})")
-
-    async def _counted(self, arguments: str) -> int:
-        query = f"{{ Aggregate {{ {self.name}{arguments} {{ meta {{ count }} }} }} }}"
-        return int((await self._server.ask(query))["Aggregate"][self.name][0]["meta"]["count"])
+    async def _remove(self, passages: Sequence[tuple[str, str]]) -> None:
+        these = {
+            "path": ["chunk_id"],
+            "operator": "ContainsAny",
+            "valueTextArray": [name for _, name in passages],
+        }
+        body = {"match": {"class": self.name, "where": these}, "output": "minimal"}
+        done = (await self._server.call("DELETE", "batch/objects", body)).json()["results"]
+        if done.get("failed"):
+            raise RetryLater(FailureCode.STAGE_FAILED, "Weaviate did not delete all passages")
 
     async def _found(self, arguments: str, limit: int, fields: str) -> list[dict[str, Any]]:
         query = f"{{ Get {{ {self.name}({arguments}, limit: {limit}) {{ {fields} }} }} }}"

@@ -10,6 +10,7 @@ from interlock.retriever.corpus import Corpus
 from interlock.retriever.generations import Generations
 from interlock.retriever.live import LiveSearch
 from interlock.retriever.parts import parts_of
+from interlock.retriever.served import installation_of
 from interlock.retriever.settings import RetrieverSettings
 from interlock.retriever.stage import decide
 from interlock.runtime.service import Connection, Handle
@@ -30,7 +31,14 @@ async def wire(connection: Connection) -> Handle:
     live = LiveSearch(
         bundle_folder(settings.bundle),
         connection.log,
-        Generations(storage, parts.embedder, Corpus(storage), parts.server, retrieval.indexes_kept),
+        Generations(
+            storage,
+            parts.embedder,
+            Corpus(storage),
+            parts.server,
+            retrieval.indexes_kept,
+            installation_of(settings.state),
+        ),
         lambda searcher, bundle: parts.of(bundle).around(searcher),
     )
     await live.start()

@@ -35,7 +35,10 @@ app = typer.Typer(
 
 @app.command()
 def status(state: StateOption = None, json_: JsonOption = False) -> None:
-    """Documents, passages, identity and size, and the generations one can go back to."""
+    """Documents, passages, identity and size, and the generations one can go back to.
+
+    "new" are the passages that had to be embedded and stored; the others were there.
+    """
     from interlock.retriever.corpus import Corpus
 
     generations, unknown = run(_status(settings_of(state)))
@@ -67,7 +70,17 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
     if not manifests:
         raise UserError(f"there is no index below {generations.place}; `interlock up` makes one")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("", "index", "made at", "documents", "passages", "MB here", "s", "embedder"):
+    for column in (
+        "",
+        "index",
+        "made at",
+        "documents",
+        "passages",
+        "new",
+        "MB here",
+        "s",
+        "embedder",
+    ):
         table.add_column(column)
     for one in manifests:
         mark = ("pinned" if current.pinned else "answers") if one.identity == answering else ""
@@ -90,7 +103,8 @@ async def _status(settings: "Settings") -> "tuple[Generations, list[str]]":
 
 def _row(one: "Manifest", size: int) -> tuple[str, ...]:
     made = f"{datetime.fromtimestamp(one.made_at, UTC):%Y-%m-%d %H:%M:%S}"
-    figures = (f"{one.documents:,}", f"{one.passages:,}", f"{size / 1e6:.1f}", f"{one.seconds:.1f}")
+    counts = (f"{one.documents:,}", f"{one.passages:,}", f"{one.indexed:,}")
+    figures = (*counts, f"{size / 1e6:.1f}", f"{one.seconds:.1f}")
     return (one.identity[:19], made, *figures, one.embedder)
 
 
@@ -117,12 +131,13 @@ def reindex(
 
 
 async def _reindex(settings: "Settings") -> "Manifest":
+    from interlock.retriever.building import generation
+    from interlock.retriever.content import rows_of
     from interlock.retriever.corpus import Corpus
     from interlock.retriever.documents import load_passages
     from interlock.retriever.follow import catch_up
     from interlock.retriever.generations import REINDEXING, sources_identity
-    from interlock.retriever.served import generation
-    from interlock.retriever.service import all_passages
+    from interlock.retriever.service import all_documents
     from interlock.runtime.wiring import bundle_folder, bundles_of
 
     active = bundles_of(settings).active()
@@ -138,11 +153,12 @@ async def _reindex(settings: "Settings") -> "Manifest":
                     err.print("reading the log", style="dim")
                     await catch_up(corpus, log)
                 own = load_passages(active, bundle_folder(settings.bundle))
-                passages = all_passages(own, corpus, active)
-                err.print(f"indexing {len(passages):,} passages", style="dim")
+                content = all_documents(own, corpus, active)
+                passages = rows_of(content.lines.values())
+                err.print(f"indexing {passages:,} passages", style="dim")
                 sources = sources_identity(active)
                 searcher = await generation(
-                    generations, passages, sources=sources, anew=True, erasures=erasures
+                    generations, content, sources=sources, anew=True, erasures=erasures
                 )
                 Corpus(storage).mend(corpus)
             finally:
@@ -168,7 +184,7 @@ def rollback(
 
 
 async def _rollback(settings: "Settings", to: str | None) -> tuple[str, str | None]:
-    from interlock.retriever.served import generation_again
+    from interlock.retriever.building import generation_again
 
     async with _opened(settings) as generations:
         chosen, before = _chosen(generations, to)
@@ -210,8 +226,9 @@ def prune(
 ) -> None:
     """Delete indexes on the server that no generation here has.
 
-    Those are left by earlier releases, and by state folders that are gone. Another installation's
-    on the same server look just so, and go, too: a server belongs to one.
+    Those are of this installation, made in another way or before an erasure, or of a state folder
+    that is gone; and those of earlier releases, whose names do not say whose they are. What another
+    installation has there with this release is left alone.
     """
     settings = settings_of(state)
     generations, unknown = run(_status(settings))
@@ -246,6 +263,7 @@ async def _opened(settings: "Settings") -> "AsyncIterator[Generations]":
     from interlock.retriever.generations import Generations
     from interlock.retriever.parts import parts_of
     from interlock.retriever.private import outside, private_embedder
+    from interlock.retriever.served import installation_of
     from interlock.retriever.settings import RetrieverSettings
     from interlock.runtime.settings import load_settings
     from interlock.runtime.wiring import bundles_of
@@ -255,4 +273,9 @@ async def _opened(settings: "Settings") -> "AsyncIterator[Generations]":
         embedder = parts.embedder
         if outside(embedder):
             embedder = private_embedder(embedder, bundles_of(settings).active())
-        yield Generations(settings.state / "index", embedder, server=parts.server)
+        yield Generations(
+            settings.state / "index",
+            embedder,
+            server=parts.server,
+            installation=installation_of(settings.state),
+        )

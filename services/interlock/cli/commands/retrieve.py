@@ -119,7 +119,8 @@ async def _retrieve(
     from interlock.retriever.explain import explain
     from interlock.retriever.parts import parts_of
     from interlock.retriever.search import SearchRequest
-    from interlock.retriever.service import all_passages, build_index
+    from interlock.retriever.served import installation_of
+    from interlock.retriever.service import all_documents, build_index
     from interlock.retriever.settings import RetrieverSettings
     from interlock.runtime.settings import load_settings
     from interlock.runtime.wiring import bundle_folder, bundles_of
@@ -141,7 +142,12 @@ async def _retrieve(
     async with aclosing(made.of(active)) as parts:
         with embedding_shown():
             index = await build_index(
-                active, root, storage, embedder=parts.embedder, server=parts.server
+                active,
+                root,
+                storage,
+                embedder=parts.embedder,
+                server=parts.server,
+                installation=installation_of(settings.state),
             )
         searcher = parts.around(index)
         result = await searcher.search(request)
@@ -150,12 +156,14 @@ async def _retrieve(
         if document is None:
             return result, None
         corpus = Corpus(storage)
-        passages = all_passages(load_passages(active, root), corpus, active)
+        content = all_documents(load_passages(active, root), corpus, active)
         # External sources have documents that are in no index here.
         found = {hit.chunk_id for ranking in result.rankings for hit in ranking.hits}
-        known = {one.document_id for one in passages} | {one.rpartition("#")[0] for one in found}
+        known = {*content.lines} | {one.rpartition("#")[0] for one in found}
         name = _named(document, known)
-        told = await explain(searcher, request, name, passages, withheld)
+        told = await explain(
+            searcher, request, name, content.passages({name} & content.lines.keys()), withheld
+        )
         if told.outcome is RetrievalOutcome.NOTHING_INDEXED:
             _say_unreachable(corpus.count(), asked.tenant, active)
         return result, told
