@@ -70,17 +70,8 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
     if not manifests:
         raise UserError(f"there is no index below {generations.place}; `interlock up` makes one")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in (
-        "",
-        "index",
-        "made at",
-        "documents",
-        "passages",
-        "new",
-        "MB here",
-        "s",
-        "embedder",
-    ):
+    figures = ("documents", "passages", "new", "MB here", "s")
+    for column in ("", "index", "made at", *figures, "embedder"):
         table.add_column(column)
     for one in manifests:
         mark = ("pinned" if current.pinned else "answers") if one.identity == answering else ""
