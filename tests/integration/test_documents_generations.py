@@ -154,6 +154,38 @@ async def test_an_index_on_a_server_follows_too(world: World) -> None:
     await client.close()
 
 
+async def test_what_another_retriever_deleted_on_a_server_is_sent_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two with folders of their own one falls behind, and answers with all of it or says so."""
+    monkeypatch.setattr("interlock.retriever.live.ASK_S", 0.0)
+    client = AsyncQdrantClient(":memory:")
+
+    def live(name: str) -> LiveSearch:
+        folder = world.root / name
+        server = QdrantServer(client)
+        return LiveSearch(
+            world.root, world.events, Generations(folder, Words(), Corpus(folder), server, keep=2)
+        )
+
+    one, other = live("one"), live("other")
+    await world.put("returns", "Ten days.")
+    for each in (one, other):
+        await each.start()
+        await each.open(BUNDLE)
+    old = identity(other)
+    other._generations.note(pinned=old)
+    for number in ("Twenty", "Thirty", "Forty", "Fifty"):
+        await world.put("returns", f"{number} days.")
+        await one.look()
+    with pytest.raises(UserError, match="not on the server any more"):
+        await other.look()
+    other._generations.note(pinned="")
+    await other.look()
+    assert await texts(other, "days") == await texts(one, "days") == ["Fifty days."]
+    await client.close()
+
+
 async def test_old_generations_are_deleted_but_for_what_is_needed(world: World) -> None:
     live = await world.search()
     first = identity(live)

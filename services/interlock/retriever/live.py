@@ -1,6 +1,7 @@
 """A search that keeps up with the documents: every query is answered by one whole generation."""
 
 import asyncio
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from interlock.retriever.generations import Generations, sources_identity
 from interlock.retriever.private import let_out, private_embedder
 from interlock.retriever.search import Search
 from interlock.retriever.searcher import Searcher
+from interlock.retriever.served import standing
 from interlock.retriever.service import all_documents
 from interlock.runtime.bundles.live import WARM
 from interlock.runtime.errors import RetryLater, UserError
@@ -26,6 +28,9 @@ from interlock.runtime.log import JetStreamLog
 
 LOOK_S = 0.25
 """How often the log is looked at for new documents."""
+
+ASK_S = 5.0
+"""How often a server is asked whether what answers is still there."""
 
 log = structlog.get_logger(__name__)
 
@@ -51,6 +56,8 @@ class _Kept:
     searcher: Searcher | None = None
     search: Search | None = None
     made_of: tuple[object, ...] = ()
+    asked: float = -math.inf
+    """When the server was last asked for it, by the monotonic clock."""
 
 
 class LiveSearch:
@@ -147,7 +154,7 @@ class LiveSearch:
         # Others may have brought the corpus up to date, so what this process applied says nothing.
         current = self._generations.current()
         made_of = (self._corpus.position().sequence, current.pinned, current.told)
-        if made_of == kept.made_of:
+        if made_of == kept.made_of and not await self._lost(kept):
             return
         searcher, pinned = await self._next(kept)
         kept.made_of, self._untidy = made_of, True
@@ -159,6 +166,17 @@ class LiveSearch:
         if not pinned:
             self._generations.note(served=searcher.identity)
         await delete_outdated(self._generations, {searcher.identity, *self._answering()})
+
+    async def _lost(self, kept: _Kept) -> bool:
+        """Whether another retriever, with another folder, has deleted on a server what answers."""
+        now, searcher = time.monotonic(), kept.searcher
+        if self._generations.server is None or searcher is None or now < kept.asked + ASK_S:
+            return False
+        kept.asked = now
+        if await standing(self._generations, searcher.identity):
+            return False
+        log.warning("index_lost", index=searcher.identity)
+        return True
 
     def _answering(self) -> set[str]:
         return {one.searcher.identity for one in self._kept.values() if one.searcher}

@@ -135,9 +135,8 @@ class Making:
         return len(passages), parts, vocabulary
 
     def _entries(self, passages: Sequence[Passage]) -> Sequence[Entry]:
-        """With vectors and weights; nothing that was kept is used to make them anew."""
-        embedder = self.generations.embedder
-        corpus = None if self.anew else self.generations.corpus
+        """With vectors and weights."""
+        embedder, corpus = self.generations.embedder, self.generations.corpus
         by = embedder if corpus is None else Remembering(embedder, corpus)
         return with_sparse(entries(passages, by), embedder, corpus)
 

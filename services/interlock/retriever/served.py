@@ -69,7 +69,10 @@ async def standing(generations: Generations, identity: str, erasures: int | None
 
     With `erasures`, only if it is in the index of after those.
     """
-    (part,) = generations.parts(identity)
+    try:
+        (part,) = generations.parts(identity)
+    except FileNotFoundError:  # another process with this folder has deleted it
+        return False
     if erasures is not None and part.name != place_of(generations, erasures):
         return False
     return await marked(generations, part.name, identity)

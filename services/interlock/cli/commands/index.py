@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ from interlock.cli.common import (
     BundleOption,
     JsonOption,
     StateOption,
+    embedding_shown,
     err,
     operator_log,
     out,
@@ -148,9 +149,12 @@ async def _reindex(settings: "Settings") -> "Manifest":
                 passages = rows_of(content.lines.values())
                 err.print(f"indexing {passages:,} passages", style="dim")
                 sources = sources_identity(active)
-                searcher = await generation(
-                    generations, content, sources=sources, anew=True, erasures=erasures
-                )
+                # In that of the new documents no text has a vector yet.
+                generations = replace(generations, corpus=corpus)
+                with embedding_shown():
+                    searcher = await generation(
+                        generations, content, sources=sources, anew=True, erasures=erasures
+                    )
                 Corpus(storage).mend(corpus)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
