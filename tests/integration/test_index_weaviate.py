@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.engines import Engines, serving
-from tests.support.indexes import DIMENSIONS, IDENTITY, SOURCES, ask, entry, ids, query, vector
+from tests.support.indexes import DIMENSIONS, IDENTITY, SOURCES, entry, ids, query, vector
 from tests.support.weaviate import Reader
 
 from interlock.retriever.engine import ServerIndex
@@ -158,7 +158,7 @@ async def test_a_server_that_is_gone_or_says_no_is_asked_later() -> None:
                 await index.upsert([other])
             await there.drop(index.name)
             with pytest.raises(RetryLater, match="Cannot query field"):
-                await ask(index, "refund")
+                await index.fetch(["acme/help/a#1"], tenant="acme", scopes=(), sources=SOURCES)
     async with connected(url) as there:
         with pytest.raises(RetryLater, match="does not answer"):
             await there.index(IDENTITY, DIMENSIONS, ())

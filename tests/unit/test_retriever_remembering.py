@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
-from structlog.testing import capture_logs
 
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.remembering import PART, Remembering, watched
@@ -66,7 +67,9 @@ def test_a_long_embedding_is_logged_every_few_seconds(
     """Here every look at the clock is three seconds after the last one."""
     clock = count(0, 3)
     monkeypatch.setattr("interlock.retriever.remembering.monotonic", lambda: float(next(clock)))
-    with capture_logs() as lines:
-        Remembering(Counting(), Corpus(tmp_path)).embed(TEXTS)
+    lines: list[dict[str, Any]] = []
+    said_so = SimpleNamespace(info=lambda event, **said: lines.append({"event": event, **said}))
+    monkeypatch.setattr("interlock.retriever.remembering.log", said_so)
+    Remembering(Counting(), Corpus(tmp_path)).embed(TEXTS)
     said = [(one["done"], one["total"], one["per_second"]) for one in lines]
     assert said == [(2 * PART, len(TEXTS), round(2 * PART / 6, 1))]
