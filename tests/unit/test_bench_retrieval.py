@@ -6,8 +6,11 @@ from math import log2
 from pathlib import Path
 
 import pytest
-from bench.retrieval.datasets import ndcg, recall
+from bench.retrieval.datasets import document, ndcg, passages_of, recall
 from bench.retrieval.given import given
+from bench.retrieval.quality import ask, documents_in, first_hundred
+
+from interlock.retriever.service import embedded_searcher
 
 
 def write(path: Path, records: Iterable[Mapping[str, object]]) -> None:
@@ -21,6 +24,21 @@ def test_gains_are_as_graded() -> None:
     assert ndcg(["a", "x", "b"], graded) == pytest.approx((1 + 2 / 2) / (2 + 1 / log2(3)))
     assert ndcg(["x", "a"], frozenset("ab")) == pytest.approx((1 / log2(3)) / (1 + 1 / log2(3)))
     assert recall(["a", "x"], graded, at=1) == 0.5
+
+
+async def test_the_first_hundred_are_documents_not_passages(tmp_path: Path) -> None:
+    def text(number: int) -> str:
+        often = "bicycle " * (9 if number < 20 else 1)
+        return "\n\n".join(f"{number} part {part}: {often}" + "word " * 220 for part in range(8))
+
+    passages = passages_of([document(f"d{each}", "", text(each)) for each in range(120)])
+    searcher = await embedded_searcher(passages, tmp_path)
+    names = documents_in((await ask(searcher, "bicycle")).rankings[-1])
+    assert len(names) < 100
+    hundred = await first_hundred(searcher, "bicycle", names, None)
+    assert len(hundred) == len(set(hundred)) == 100
+    few = await embedded_searcher(passages[:8], tmp_path)
+    assert len(await first_hundred(few, "bicycle", ["d0"], None)) < 100
 
 
 def test_a_folder_in_beirs_format_is_read(tmp_path: Path) -> None:
