@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from interlock.retriever.rerank import by_judgement, diverse
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import embedded_searcher
+from interlock.runtime.errors import RetryLater
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Hit, Ranking
 
@@ -128,6 +130,30 @@ async def test_a_rewritten_query_is_searched_and_on_record(searcher: Searcher) -
     assert found.chunks[0].document_id == "acme/help/canada"
     untouched = await searcher.search(about("how long does it take"))
     assert "how long does it take" not in untouched.queries
+
+
+class Silent:
+    """A rewriter that writes what it was made with, or fails with it."""
+
+    def __init__(self, written: Any) -> None:
+        self.written = written
+
+    async def rewrite(self, query: str, turns: Sequence[str]) -> str:
+        if isinstance(self.written, Exception):
+            raise self.written
+        return self.written  # type: ignore[no-any-return]  # that is what is tried
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [(None, "gave no query"), (" ", "gave no query"), (KeyError("x"), "failed: KeyError")],
+)
+async def test_a_rewriter_that_fails_is_asked_again_later(
+    searcher: Searcher, written: Any, said: str
+) -> None:
+    searcher._rewriter = Silent(written)
+    with pytest.raises(RetryLater, match=f"the rewriter {said}"):
+        await searcher.search(about("how long does it take"))
 
 
 async def test_every_step_says_how_long_it_took(searcher: Searcher) -> None:

@@ -183,6 +183,9 @@ def test_extends_must_reject(folder: Path, text: str, message: str) -> None:
         ("name: small", "name: small\ntools: {}", "bundle.yaml:2: tools: unknown key here"),
         ('version: "1"', "version: 1", "bundle.yaml:2: version: Input should be a valid string"),
         ('version: "1"\n', "", "version: Field required"),
+        ("name: small", "name: small\nretrieval: {min_score: .inf}", "has no JSON form: Out of"),
+        ("sources: [help]", "sources: [help]\n    retrieval: {limmit: 3}",
+         "intents.ask.retrieval.limmit: unknown key; did you mean 'limit'?"),
         ("sources: [help]", "sources: [halp]", "bundle.yaml:7: intents.ask.sources.0: there is no "
          "source 'halp'; did you mean 'help'?"),
         ("['secret']}", "['secret'], language: eng}", "outputs.default.language: there is no lan"),

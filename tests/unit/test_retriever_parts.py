@@ -75,6 +75,17 @@ def test_what_does_not_fit_is_said(given: dict[str, Any], says: str) -> None:
             part(made)
 
 
+@pytest.mark.parametrize("broken", ["def", "1 / 0"])
+def test_a_module_that_breaks_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, broken: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken_parts.py").write_text(broken)
+    with pytest.raises(UserError, match=r"broken_parts cannot be imported: \w+Error: ") as told:
+        rewriter_of(settings(rewriter="broken_parts:x"))
+    assert len(str(told.value).splitlines()) == 1
+
+
 def test_doctor_makes_the_embedder_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor._embedder().ok
     monkeypatch.setenv("INTERLOCK_EMBEDDER", "api:small")

@@ -18,6 +18,7 @@ from interlock.bundles.privacy import KINDS
 from interlock.bundles.routes import ModelCandidate
 from interlock.bundles.rules import check_rules
 from interlock.bundles.source import Location, Source
+from interlock.bundles.spelling import unknown_key
 from interlock_contracts.tools import FactSpec, ToolSpec
 
 SLOTS = ("pattern", "money_cents", "enum", "text", "after")
@@ -72,7 +73,10 @@ def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) ->
         bundle.retrieval_of(str(at[1]))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        yield source.problem((*at, "retrieval", *first["loc"]), first["msg"])
+        below = (*at, "retrieval", *first["loc"])
+        extra = first["type"] == "extra_forbidden"
+        message = unknown_key(("retrieval", *first["loc"])) if extra else first["msg"]
+        yield source.problem(below, message)
     if intent.refusal is not None:
         return
     if intent.output not in bundle.outputs:

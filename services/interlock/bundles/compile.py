@@ -84,7 +84,7 @@ def _assemble(source: Source, folder: Path) -> bytes:
     _note_rule_order(data)
     try:
         # YAML has dates where the bundle has text: `version: 2026-01-31`.
-        return json.dumps(data, default=str).encode()
+        return json.dumps(data, default=str, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise BundleError([source.problem((), f"has no JSON form: {error}")]) from error
 

@@ -241,6 +241,9 @@ def _named(reference: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UserError(f"there is nothing at {reference}: {error}") from None
+    except Exception as error:  # whatever somebody's module does when it is imported
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError(f"{module} cannot be imported: {said}") from None
 
 
 def _library(module: str, extra: str) -> Any:

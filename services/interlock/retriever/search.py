@@ -6,6 +6,8 @@ from typing import Protocol
 
 from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.documents import Passage
+from interlock.runtime.errors import RetryLater
+from interlock_contracts.failures import FailureCode
 from interlock_contracts.retrieval import Chunk, Context, Dropped, Ranking, RetrievalOutcome, Trust
 
 
@@ -61,6 +63,20 @@ class Rewriter(Protocol):
 
     async def rewrite(self, query: str, turns: Sequence[str]) -> str:
         """The query to search; raises `RetryLater` where it does not answer."""
+
+
+async def rewritten(rewriter: Rewriter, query: str, turns: Sequence[str]) -> str:
+    """The query as the rewriter has it; raises `RetryLater` for whatever goes wrong in there."""
+    try:
+        written: object = await rewriter.rewrite(query, turns)
+    except RetryLater:
+        raise
+    except Exception as error:  # other people's code raises what it likes
+        message = f"the rewriter failed: {type(error).__name__}"
+        raise RetryLater(FailureCode.STAGE_FAILED, message) from error
+    if not isinstance(written, str) or not written.strip():
+        raise RetryLater(FailureCode.STAGE_FAILED, "the rewriter gave no query")
+    return written
 
 
 class Recorded:

@@ -30,7 +30,7 @@ from interlock.retriever.rewrite import (
     select,
     spelled,
 )
-from interlock.retriever.search import Rewriter, SearchRequest, SearchResult, chunk_of
+from interlock.retriever.search import Rewriter, SearchRequest, SearchResult, chunk_of, rewritten
 from interlock.retriever.sparse import SPARSE, query_weights
 from interlock.retriever.trail import Trail
 from interlock.retriever.vocabulary import Vocabulary
@@ -119,7 +119,7 @@ class Searcher:
             dense_weight=dense_weight(self._embedder.name) if weight is None else weight,
         )
         if self._rewriter is not None:
-            written = await self._rewriter.rewrite(request.query, request.turns)
+            written = await rewritten(self._rewriter, request.query, request.turns)
             if written != request.query:
                 trail.queries.append(written)
                 trail.request = replace(request, query=written)
