@@ -210,6 +210,64 @@ async def test_explained_is_what_an_external_source_found(tmp_path: Path) -> Non
         assert theirs.outcome is RetrievalOutcome.NOTHING_INDEXED and theirs.passages == ()
 
 
+ACME: dict[str, Any] = {"tenant": "acme"}
+
+
+@pytest.mark.parametrize(
+    ("odd", "text"),
+    [
+        (Found("form\x0cfeed", {**ACME, "title": "a\x00b\nc", "url": "x\ny"}), "form feed"),
+        (Found("half \ud800 a pair", ACME), "half   a pair"),
+        (Found("scored", ACME, score="high"), "scored"),  # type: ignore[arg-type]
+        (Found("w" * 3_000_000, ACME), "w" * 16_000),
+        (Found("named", ACME, id="a\x00b" * 99), "named"),
+        (Found("no scopes", {**ACME, "scopes": None}), None),
+        (Found("no labels", None), None),  # type: ignore[arg-type]
+        (Found(None, ACME), None),  # type: ignore[arg-type]
+        (Found("no tenant", {"tenant": "a b"}), None),
+    ],
+)
+async def test_an_odd_result_is_a_passage_or_dropped_and_never_keeps_others_from_being_found(
+    tmp_path: Path, odd: Found, text: str | None
+) -> None:
+    async def retrieve(*_: object) -> list[Found]:
+        return [odd, Found("The warranty of a spade.", ACME, "good")]
+
+    found = await search(tmp_path, External("odd", retrieve))
+    assert "acme/outside/good" in texts(found)
+    odd_ones = [one.text for one in found.chunks if one.document_id.startswith("acme/outside/")]
+    assert odd_ones[: text is not None] == [text][: text is not None]
+    assert len([one for one in found.dropped if one.chunk_id.startswith("withheld-")]) == (not text)
+
+
+@pytest.mark.parametrize(
+    ("rows", "needed", "outcome", "says"),
+    [
+        ([Found("x", {**ACME, "scopes": ["vip"]})], (), "filtered_out", None),
+        ([], ("staff",), "filtered_out", "not for this reader: scope_missing"),
+        ([], (), "not_retrieved", "gave 0 others"),
+    ],
+)
+async def test_where_nothing_is_found_elsewhere_the_reason_is_told(
+    tmp_path: Path, rows: list[Found], needed: tuple[str, ...], outcome: str, says: str | None
+) -> None:
+    async def retrieve(*_: object) -> list[Found]:
+        return rows
+
+    source = External("some", retrieve, scopes=needed)
+    made = WithExternal(await embedded_searcher([], tmp_path), {"outside": source})
+    asked = SearchRequest(
+        query="x", tenant="acme", scopes=(), sources=("outside",), spec=RetrievalSpec()
+    )
+    assert (await made.search(asked)).outcome is RetrievalOutcome(outcome)
+    told = await explain(made, asked, "acme/outside/w9", [])
+    if says is None:  # whose a withheld result is, is not known: it may be this one
+        assert told.outcome is RetrievalOutcome.NOT_RETRIEVED
+        assert "withheld, unnamed: 1 by scope_missing" in told.reason
+    else:
+        assert told.outcome is RetrievalOutcome(outcome) and says in told.reason
+
+
 HOW_TO = Path(__file__).parents[2] / "docs/how-to/search-other-retrievers.md"
 
 
@@ -238,7 +296,7 @@ async def test_what_the_how_to_says_works(
         )  # fmt: skip
         assert [chunk.text for chunk in found.chunks] == wanted
         # The filters were theirs: nothing had to be taken out afterwards.
-        assert found.dropped == ()
+        assert not any(one.chunk_id.startswith("withheld-") for one in found.dropped)
 
 
 STORES = """

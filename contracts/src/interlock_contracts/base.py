@@ -91,6 +91,11 @@ def _clean(text: str) -> str:
     return text
 
 
+def cleaned(text: str) -> str:
+    """A text with a blank for everything that `CleanText` refuses."""
+    return text if text.isprintable() else _FORBIDDEN.sub(" ", text)
+
+
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError(TEXT_INVALID, "the text is empty")

@@ -1,10 +1,12 @@
 """Why was my document not found? Where one document fell out of one search."""
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from interlock.retriever.documents import BEGINNING, END, Passage
+from interlock.retriever.external import EXTERNAL
 from interlock.retriever.index import DENSE, KEYWORD
 from interlock.retriever.keywords import terms
 from interlock.retriever.search import Search, SearchRequest, SearchResult
@@ -68,6 +70,8 @@ async def explain(
         result = await search.search(request)
         if traces := _found_elsewhere(document_id, result):
             return Explanation(document_id, *_verdict(traces, result), traces)
+        if elsewhere := _not_given(request, document_id, result):
+            return Explanation(document_id, *elsewhere, ())
     missing = _unreadable(request, own, withheld)
     if missing is not None:
         outcome, reason = missing
@@ -98,6 +102,27 @@ def _found_elsewhere(document_id: str, result: SearchResult) -> tuple[PassageTra
         )
         for name in sorted(names)
         if name.rpartition("#")[0] == document_id
+    )
+
+
+def _not_given(
+    request: SearchRequest, document_id: str, result: SearchResult
+) -> tuple[RetrievalOutcome, str] | None:
+    """What is known of a document of an external source that is not among what it gave."""
+    source = document_id.removeprefix(f"{request.tenant}/").partition("/")[0]
+    given = [one for one in result.rankings if one.step == f"{EXTERNAL}-{source}"]
+    if not given:
+        return None
+    here = f"source {source!r} is searched elsewhere"
+    for one in result.dropped:
+        if one.chunk_id == f"source-{source}":
+            return RetrievalOutcome.FILTERED_OUT, f"{here}, and not for this reader: {one.reason}"
+    withheld = Counter(one.reason for one in result.dropped if one.chunk_id.startswith("withheld-"))
+    also = ", ".join(f"{number} by {reason}" for reason, number in sorted(withheld.items()))
+    reason = f"{here}, and gave {len(given[0].hits)} others to this reader"
+    return (
+        RetrievalOutcome.NOT_RETRIEVED,
+        f"{reason}; results withheld, unnamed: {also}" if also else reason,
     )
 
 

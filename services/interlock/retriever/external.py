@@ -6,36 +6,37 @@ list is on record. A passage that does not say whose it is is dropped.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from interlock.bundles.knowledge import KnowledgeSource
 from interlock.retriever.documents import Passage
 from interlock.retriever.fusion import FINE, keep, ordered, rounded
+from interlock.retriever.labelled import Found, Labels, labelled, score_of
 from interlock.retriever.search import Search, SearchRequest, SearchResult, chunk_of
 from interlock.runtime.errors import RetryLater
+from interlock_contracts.base import cleaned
 from interlock_contracts.canonical import digest, digest_bytes
 from interlock_contracts.failures import FailureCode
 from interlock_contracts.retrieval import Dropped, Ranking, RetrievalOutcome, Trust
 
+__all__ = [
+    "External",
+    "Found",
+    "LangChainRetriever",
+    "LlamaIndexRetriever",
+    "WithExternal",
+    "langchain",
+    "llama_index",
+    "narrowed",
+]
+
+EXTERNAL = "external"
+"""What the names of the lists begin with that sources elsewhere gave."""
+
 SOURCES = "sources"
 """The name of the list that the sources make together."""
-
-Labels = Callable[[Mapping[str, Any]], Mapping[str, Any]]
-"""From a result's metadata to `tenant` and `scopes`, and `document_id`, `title`, `url` if known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One result: higher scores are better; results without one keep their order."""
-
-    text: str
-    metadata: Mapping[str, Any]
-    id: str | None = None
-    score: float | None = None
-
 
 Retrieve = Callable[[str, str, tuple[str, ...]], Awaitable[Sequence[Found]]]
 """(query, tenant, scopes) → results, best first."""
@@ -147,17 +148,22 @@ class WithExternal:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    """What a source gave; `outcome` is what it would be without any other."""
+
     ranking: Ranking
-    passages: Mapping[str, Passage]
-    dropped: tuple[Dropped, ...]
+    outcome: RetrievalOutcome
+    passages: Mapping[str, Passage] = field(default_factory=dict)
+    dropped: tuple[Dropped, ...] = ()
     weight: float = 1.0
 
 
 async def _ask(name: str, source: External, request: SearchRequest) -> _Answer:
     if not set(source.scopes).issubset(request.scopes):
-        return _Answer(Ranking(step=f"external-{name}", hits=()), {}, ())
+        unasked = Dropped(chunk_id=f"source-{name}", reason=FailureCode.SCOPE_MISSING.value)
+        nothing = Ranking(step=f"{EXTERNAL}-{name}", hits=())
+        return _Answer(nothing, RetrievalOutcome.FILTERED_OUT, dropped=(unasked,))
     try:
-        found = await source.retrieve(request.query, request.tenant, request.scopes)
+        found = list(await source.retrieve(request.query, request.tenant, request.scopes))
     except RetryLater:
         raise
     except Exception as error:  # other people's code raises what it likes
@@ -174,38 +180,42 @@ async def _ask(name: str, source: External, request: SearchRequest) -> _Answer:
             reason = FailureCode.TENANT_BOUNDARY if passage is None else _breach(passage, request)
             dropped.append(Dropped(chunk_id=f"withheld-{withheld}", reason=reason.value))
             continue
-        known = one.score is not None and math.isfinite(one.score)
-        score = float(one.score or 0.0) if known else 1 / (rank + 1)
+        known = score_of(one)
+        score = 1 / (rank + 1) if known is None else known
         if passage.chunk_id not in passages:
             passages[passage.chunk_id], scores[passage.chunk_id] = passage, score
-    found_there = ordered(f"external-{name}", scores.items())
-    return _Answer(found_there, passages, tuple(dropped), source.weight)
+    outcome = RetrievalOutcome.FILTERED_OUT if dropped else RetrievalOutcome.NOT_RETRIEVED
+    return _Answer(
+        ordered(f"{EXTERNAL}-{name}", scores.items()),
+        RetrievalOutcome.RANKED_OUT if passages else outcome,
+        passages,
+        tuple(dropped),
+        source.weight,
+    )
 
 
 def _passage(name: str, source: External, one: Found) -> Passage | None:
     """A result as a passage of ours; None for one that does not say whose it is."""
-    labels = source.labels(one.metadata)
-    tenant, scopes = labels.get("tenant"), labels.get("scopes", ())
-    if not isinstance(tenant, str) or isinstance(scopes, str) or not one.text.strip():
+    said = labelled(one, source.labels)
+    if said is None:
         return None
-    text = one.text.strip()
-    own = digest_bytes(text.encode())
-    document = f"{tenant}/{name}/{labels.get('document_id') or one.id or own[7:23]}"
+    own = digest_bytes(said.text.encode())
+    document = f"{said.tenant}/{name}/{said.document or own[7:23]}"
     if len(document) > 117 or not document.isprintable():
-        document = f"{tenant}/{name}/{digest_bytes(document.encode())[7:39]}"
+        document = f"{said.tenant}/{name}/{digest_bytes(cleaned(document).encode())[7:39]}"
     return Passage(
         chunk_id=f"{document}#{own[7:17]}",
         document_id=document,
         version=own,
         digest=own,
-        tenant=tenant,
+        tenant=said.tenant,
         source=name,
         trust=source.trust.value,
-        scopes=tuple(sorted({*source.scopes, *map(str, scopes)})),
-        title=str(labels.get("title") or ""),
-        url=str(labels["url"]) if labels.get("url") else None,
+        scopes=tuple(sorted({*source.scopes, *said.scopes})),
+        title=said.title,
+        url=said.url,
         heading="",
-        text=text,
+        text=said.text,
     )
 
 
@@ -217,6 +227,16 @@ def _breach(passage: Passage, request: SearchRequest) -> FailureCode:
     if passage.tenant != request.tenant:
         return FailureCode.TENANT_BOUNDARY
     return FailureCode.SCOPE_MISSING
+
+
+_NEARNESS = (
+    RetrievalOutcome.NOTHING_INDEXED,
+    RetrievalOutcome.FILTERED_OUT,
+    RetrievalOutcome.NOT_RETRIEVED,
+    RetrievalOutcome.RANKED_OUT,
+    RetrievalOutcome.FOUND,
+)
+"""Where nothing is kept of several sources, what came nearest is said."""
 
 
 def _merged(
@@ -239,11 +259,10 @@ def _merged(
     # Of the inner search only what it kept can be given: the rest was dropped there.
     known = [hit for hit in together.hits if hit.chunk_id in passages or hit.chunk_id in own]
     kept, dropped = keep(Ranking(step=SOURCES, hits=tuple(known)), request.spec)
-    outcome = inner.outcome
-    if kept:
-        outcome = RetrievalOutcome.FOUND
-    elif passages:
-        outcome = RetrievalOutcome.RANKED_OUT
+    outcome = RetrievalOutcome.FOUND
+    if not kept:
+        told = (inner.outcome, *(answer.outcome for answer in others))
+        outcome = max(told, key=_NEARNESS.index)
     return SearchResult(
         index=digest({"index": inner.index, "external": {n: _name(s) for n, s in asked.items()}}),
         outcome=outcome,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from interlock.sdk.formats.about import About, Parsed, Unreadable
 from interlock.sdk.formats.text import decoded
+from interlock_contracts.base import cleaned
 
 if TYPE_CHECKING:
     from selectolax.lexbor import LexborNode
@@ -34,7 +35,6 @@ _BLOCKS = frozenset(
 )  # fmt: skip
 _UNSEEN = re.compile(r"(?:display\s*:\s*none|visibility\s*:\s*hidden)", re.IGNORECASE)
 _HEADINGS = {f"h{level}": "#" * level for level in range(1, 7)}
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _BLANKS = re.compile(r"[^\S\n]+")
 _LINES = re.compile(r" *\n *")
 _GAPS = re.compile(r"\n{3,}")
@@ -80,7 +80,7 @@ def _depth(data: bytes) -> int:
 
 def tidy(text: str) -> str:
     """Without control characters, blanks in a row, and more than one empty line."""
-    text = _BLANKS.sub(" ", _CONTROL.sub(" ", text.replace("\r\n", "\n")))
+    text = _BLANKS.sub(" ", cleaned(text.replace("\r\n", "\n")))
     return _GAPS.sub("\n\n", _LINES.sub("\n", text)).strip() + "\n"
 
 
