@@ -245,6 +245,7 @@ async def test_of_governed_sources_the_policies_decide(
     assert found.record is not None and found.record.sources == searched
     named = [one for one in found.record.dropped if one.chunk_id == "source-notes"]
     assert [one.reason for one in named] == ["policy_forbids"] * (2 - len(searched))
+    assert await context(replace(given(request), bundle=GOVERNED), Recorded(found)) == found
 
 
 async def test_where_all_sources_are_withheld_nothing_is_searched() -> None:

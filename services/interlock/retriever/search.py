@@ -94,7 +94,12 @@ class Recorded:
             index=context.record.index,
             outcome=context.outcome,
             rankings=context.record.rankings,
-            dropped=context.record.dropped,
+            # What a policy withheld was not searched: the stage says so itself, then as now.
+            dropped=tuple(
+                one
+                for one in context.record.dropped
+                if one.reason != FailureCode.POLICY_FORBIDS.value
+            ),
             chunks=context.chunks,
             queries=context.record.queries[1:],
             outside=context.record.outside,
