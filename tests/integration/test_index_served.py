@@ -123,6 +123,7 @@ async def test_what_is_pinned_or_answers_is_never_deleted(make: MakeServer, tmp_
 @servers
 async def test_reindexing_fills_it_again(make: MakeServer, tmp_path: Path) -> None:
     async with make() as server:
+        server.settles_s = 0.0  # it is looked at at once
         generations = Generations(tmp_path, Words(), server=server)
         said = content("A return takes nine days.")
         identity = (await generation(generations, said)).identity

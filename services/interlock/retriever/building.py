@@ -31,7 +31,8 @@ async def generation(
     """
     identity = await asyncio.to_thread(identity_of, generations.embedder.name, content.lines)
     with ExitStack() as held:
-        for lock, shared in ((identity[7:39], False), (PARTS_LOCK, True)):
+        # By two of its digits: another one seldom waits, and there are no more than 256 files.
+        for lock, shared in ((identity[7:9], False), (PARTS_LOCK, True)):
             locked = generations.locked(lock, shared=shared)
             await asyncio.to_thread(held.enter_context, locked)
         if anew or not await _standing(generations, identity, erasures):

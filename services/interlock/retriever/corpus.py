@@ -90,6 +90,10 @@ class Corpus:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / FILE
+        # One of an earlier layout is read no more, and may hold what is erased later.
+        for other in folder.glob("documents-*.sqlite*"):
+            if not other.name.startswith(FILE):
+                other.unlink(missing_ok=True)
         with self.writing() as connection:
             connection.executescript(_LAYOUT)
 

@@ -228,7 +228,10 @@ class ServerIndex(ABC):
 
 
 class Server(ABC):
-    """Where indexes are: one installation's, each under a name made of its identity."""
+    """Where indexes are, each under a name made of its identity."""
+
+    settles_s = 0.0
+    """So long after it was written a passage may not be found yet."""
 
     def name_of(self, identity: str) -> str:
         """What an index is called there: letters and digits that every engine accepts."""

@@ -26,6 +26,8 @@ class PineconeServer(Server):
     ours.
     """
 
+    settles_s = 60.0
+
     def __init__(self, client: Any) -> None:
         self._client = client
 

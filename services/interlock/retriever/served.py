@@ -6,6 +6,7 @@ is all that is sent, and retrievers with folders of their own share what is ther
 everything goes into another index, and the one that may hold the erased words is dropped.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -75,6 +76,9 @@ async def standing(generations: Generations, identity: str, erasures: int | None
         return False
     if erasures is not None and part.name != place_of(generations, erasures):
         return False
+    assert generations.server is not None, "asked for those on a server alone"
+    if time.time() < generations.manifest(identity).made_at + generations.server.settles_s:
+        return True
     return await marked(generations, part.name, identity)
 
 
