@@ -1,6 +1,7 @@
 """Vectors are kept as they are made, and it is said how far that is."""
 
 from collections.abc import Sequence
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,7 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from interlock.cli import common
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.remembering import PART, Remembering, watched
 from interlock.runtime.embedding import Vectors
@@ -59,6 +62,17 @@ def test_who_watches_is_told_after_every_part(tmp_path: Path) -> None:
     assert told == [(PART, len(TEXTS)), (2 * PART, len(TEXTS)), (len(TEXTS), len(TEXTS))]
     embedder.embed([*TEXTS, "text 9999"])
     assert len(told) == 3, "watched outside"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_command_shows_a_bar_on_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    written = StringIO()
+    monkeypatch.setattr(common, "err", Console(file=written, force_terminal=terminal, width=60))
+    with common.embedding_shown():
+        Remembering(Counting(), Corpus(tmp_path)).embed(TEXTS)
+    assert ("100%" in written.getvalue()) == terminal
 
 
 def test_a_long_embedding_is_logged_every_few_seconds(
