@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -115,6 +116,27 @@ async def test_the_record_is_for_machines(world: World) -> None:
     found = (await retrieve(world, "--json", "--scope", "staff")).lines[0]
     assert set(found) == {"outcome", "index", "queries", "chunks", "rankings", "dropped"}
     assert json.dumps(found["rankings"])
+
+
+async def test_a_what_if_searches_the_documents_of_the_log_too(
+    world: World, tmp_path: Path
+) -> None:
+    before = await answering(world)
+    (tmp_path / "pots.md").write_text("# Pots\nYou can return a terracotta pot within 97 days.")
+    arguments = ("--tenant", "acme", "--source", "public_help")
+    assert (await cli(world, "ingest", str(tmp_path / "pots.md"), *arguments)).status == 0
+    await switched(world, before)
+    asked = await cli(world, "ask", "How many days do I have to return a terracotta pot?", "--json")
+    answer = asked.lines[-1]["data"]
+    assert "97 days" in answer["text"]
+    other = tmp_path / "support"
+    shutil.copytree("examples/support", other, ignore=shutil.ignore_patterns("__pycache__"))
+    (other / "other.yaml").write_text(
+        'extends: bundle.yaml\nversion: "1.0.0-other"\nretrieval: {limit: 3}\n'
+    )
+    bundle = f"bundle={other / 'other.yaml'}"
+    told = (await cli(world, "replay", answer["request_id"], "--with", bundle, "--json")).lines[0]
+    assert (told["change"], told["after"]["text"]) == ("same", answer["text"])
 
 
 @pytest.mark.parametrize(

@@ -247,8 +247,10 @@ async def replayed(
         if given.candidates.folders:
             from interlock.replay.asking import search_answer
 
-            index = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            answers["search"] = search_answer(given.candidates, given.candidates.folders, index)
+            candidates, index = given.candidates, None
+            if given.log is None:
+                index = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            answers["search"] = search_answer(candidates, candidates.folders, given.settings, index)
         count = process_count(given.wanted, processes)
         private = [str(_resolved(given.settings.state))]
         workers = await stack.enter_async_context(

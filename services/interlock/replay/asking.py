@@ -14,9 +14,9 @@ from interlock.bundles.errors import BundleRefused, BundleUnknown
 from interlock.models.port import ModelRequest, ModelResponse
 from interlock.models.routes import ModelRoutes
 from interlock.replay.recorded import NotRecorded
-from interlock.retriever.search import SearchRequest, SearchResult
-from interlock.retriever.searcher import Searcher
+from interlock.retriever.search import Search, SearchRequest, SearchResult
 from interlock.runtime.errors import RetryLater, UserError
+from interlock.runtime.settings import Settings
 from interlock.runtime.stage import Bundles
 
 Ask = Callable[[str, Any], Any]
@@ -62,25 +62,34 @@ def model_answer() -> Answer:
     return answer
 
 
-def search_answer(bundles: Bundles, folders: dict[str, Path], index: Path) -> Answer:
-    """Asks an index of a bundle's documents, built below `index` when it is first asked.
+def search_answer(
+    bundles: Bundles, folders: dict[str, Path], settings: Settings, index: Path | None
+) -> Answer:
+    """Asks an index of a bundle's documents, made when it is first asked, as the retriever would.
 
-    `folders` says by digest where a bundle's documents are; others are not answered.
+    `folders` says by digest where a bundle's documents are; others are not answered. The documents
+    of the installation's log are searched, too; but with a folder of its own for the `index`, as a
+    case file has, only those of the bundle are.
     """
-    built: dict[str, Searcher] = {}
+    made: dict[str, Search] = {}
 
     async def answer(what: Any) -> str | None:
-        from interlock.retriever.service import build_index
+        from interlock.replay.live import search_over
 
         digest, text = what
         folder = folders.get(digest)
         try:
             if folder is None:
                 return None
-            if digest not in built:
-                place = index / digest.removeprefix("sha256:")
-                built[digest] = await build_index(await bundles.get(digest), folder, place)
-            found = await built[digest].search(_SEARCH.validate_json(text))
+            if digest not in made:
+                bundle = await bundles.get(digest)
+                place = (
+                    index / digest.removeprefix("sha256:") if index else settings.state / "index"
+                )
+                made[digest] = await search_over(
+                    bundle, folder, settings, place, served=index is None
+                )
+            found = await made[digest].search(_SEARCH.validate_json(text))
             return _FOUND.dump_json(found).decode()
         except (BundleUnknown, BundleRefused, RetryLater, UserError, ValidationError):
             return None

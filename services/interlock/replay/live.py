@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from interlock.bundles.model import Bundle
 from interlock.contract_validator import stage as validator
 from interlock.contract_validator.facts import Fetch
 from interlock.contract_validator.ledger import Ledgers
@@ -15,6 +16,7 @@ from interlock.models.routes import ModelRoutes, known_models
 from interlock.replay.log import MemoryLog
 from interlock.replay.recorded import executor_stage
 from interlock.retriever import stage as retriever
+from interlock.retriever.search import Search
 from interlock.runtime.keys import signing_key, signing_key_path
 from interlock.runtime.settings import Settings, load_settings
 from interlock.runtime.signing import SigningKey
@@ -53,23 +55,34 @@ def _models(settings: Settings) -> Complete:
 
 
 async def _retriever(settings: Settings, index: Path) -> Decide:
+    bundle, root = bundles_of(settings).active(), bundle_folder(settings.bundle)
+    search = await search_over(bundle, root, settings, index)
+    return lambda given: retriever.decide(given, search)
+
+
+async def search_over(
+    bundle: Bundle, root: Path, settings: Settings, index: Path, *, served: bool = True
+) -> Search:
+    """The search that a retriever with this process's settings would make of a bundle.
+
+    `root` is the bundle's folder, `index` that of the retriever's index; without `served` the index
+    is embedded there in any case. Raises `UserError`.
+    """
     from interlock.retriever.parts import parts_of
     from interlock.retriever.served import installation_of
     from interlock.retriever.service import build_index
     from interlock.retriever.settings import RetrieverSettings
 
-    bundle, root = bundles_of(settings).active(), bundle_folder(settings.bundle)
     parts = parts_of(load_settings(RetrieverSettings)).of(bundle)
     made = await build_index(
         bundle,
         root,
         index,
         embedder=parts.embedder,
-        server=parts.server,
+        server=parts.server if served else None,
         installation=installation_of(settings.state),
     )
-    search = parts.around(made)
-    return lambda given: retriever.decide(given, search)
+    return parts.around(made)
 
 
 def _validator(log: MemoryLog, settings: Settings) -> tuple[Decide, list[str]]:
