@@ -14,10 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.minilm import GOLDEN, WORDS, drawn_model, write_model
-from threadpoolctl import (  # type: ignore[import-untyped]  # ships no types
-    ThreadpoolController,
-    threadpool_limits,
-)
 
 from interlock.retriever import minilm
 from interlock.retriever.minilm import (
@@ -32,7 +28,6 @@ from interlock.retriever.minilm import (
 )
 from interlock.retriever.parts import embedder_of
 from interlock.retriever.settings import RetrieverSettings
-from interlock.runtime.blas import one_thread
 from interlock.runtime.errors import UserError
 
 # Not in the lock: its metadata would bring torch.
@@ -92,19 +87,6 @@ def embedded_with(threads: str) -> list[str]:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.split()
-
-
-def test_products_are_one_threads_until_the_last_is_done() -> None:
-    def threads() -> set[int]:
-        found = ThreadpoolController().info()
-        return {one["num_threads"] for one in found if one["user_api"] == "blas"}
-
-    with threadpool_limits(2, user_api="blas"):
-        with one_thread:
-            with one_thread:
-                assert threads() == {1}
-            assert threads() == {1}
-        assert threads() == {2}
 
 
 def test_batches_are_seamless(monkeypatch: pytest.MonkeyPatch) -> None:

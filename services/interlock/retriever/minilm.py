@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load
 from tokenizers import Tokenizer
 
-from interlock.runtime.blas import one_thread
+from interlock.runtime.blas import one_thread_a_product
 from interlock.runtime.embedding import Vectors
 from interlock.runtime.errors import UserError
 
@@ -90,6 +90,7 @@ class MiniLM:
 
     def __init__(self, weights: Mapping[str, Vectors], tokenizer: Tokenizer, name: str) -> None:
         """`weights` as they are called in the published file; any number of layers."""
+        one_thread_a_product()
         self.name = name
         self._words = weights["embeddings.word_embeddings.weight"]
         self.dimensions = self._words.shape[1]
@@ -113,9 +114,8 @@ class MiniLM:
         rows = np.zeros((len(texts), self.dimensions), np.float32)
         for start in range(0, len(texts), BATCH):
             groups = list(self._groups(texts[start : start + BATCH]))
-            with one_thread:
-                for (places, _), vectors in zip(groups, self._each(groups), strict=True):
-                    rows[[start + place for place in places]] = vectors
+            for (places, _), vectors in zip(groups, self._each(groups), strict=True):
+                rows[[start + place for place in places]] = vectors
         return rows
 
     def _groups(self, texts: Sequence[str]) -> Iterator[_Group]:

@@ -1,47 +1,19 @@
-"""The libraries for matrices below NumPy (BLAS), kept to one thread each for a while.
+"""The libraries for matrices below NumPy (BLAS), kept to one thread each.
 
 How a product is shared out among threads can change its last bits. And threads of OpenBLAS wait for
-each other in a busy loop: where other processes want the cores, too, it takes three times the CPU.
+each other in a busy loop: where other processes want the cores, too, that costs several times more.
 """
 
-import threading
-from types import TracebackType
-from typing import Any
+from functools import lru_cache
 
 from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # ships no types
 
 
-class OneThread:
-    """A context: while anybody is inside, in any thread, products are made by one thread each.
+@lru_cache(maxsize=1)
+def one_thread_a_product() -> None:
+    """From now on, in this process.
 
-    It holds for the whole process; the last one out restores what was.
+    For good: given back between two questions, the threads were woken by the next small product,
+    and waited busily for another, which took five times the CPU of the question.
     """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._libraries: Any = None
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._libraries is None:  # a millisecond, and not before there are some
-                self._libraries = ThreadpoolController()
-            if self._inside == 0:
-                self._before = self._libraries.limit(limits=1, user_api="blas")
-            self._inside += 1
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._before.restore_original_limits()
-
-
-one_thread = OneThread()
-"""The process's own."""
+    ThreadpoolController().limit(limits=1, user_api="blas")
