@@ -186,6 +186,9 @@ def test_extends_must_reject(folder: Path, text: str, message: str) -> None:
         ("name: small", "name: small\nretrieval: {min_score: .inf}", "has no JSON form: Out of"),
         ("sources: [help]", "sources: [help]\n    retrieval: {limmit: 3}",
          "intents.ask.retrieval.limmit: unknown key; did you mean 'limit'?"),
+        ("name: small", "name: small\nretrieval: {candidates: 1000}", "up to 18,000 hits"),
+        ("sources: [help]", "sources: [help]\n    retrieval: {candidates: 500, aspects: 16}",
+         "intents.ask.retrieval: a search puts up to 21,000 hits"),
         ("sources: [help]", "sources: [halp]", "bundle.yaml:7: intents.ask.sources.0: there is no "
          "source 'halp'; did you mean 'help'?"),
         ("['secret']}", "['secret'], language: eng}", "outputs.default.language: there is no lan"),

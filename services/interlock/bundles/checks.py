@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from interlock.bundles.checks_routing import check_routing, unknown
 from interlock.bundles.fencing import unfenced
+from interlock.bundles.knowledge import RetrievalSpec
 from interlock.bundles.language import languages
 from interlock.bundles.model import Bundle, Intent, OutputContract
 from interlock.bundles.patterns import Pattern
@@ -20,6 +21,9 @@ from interlock.bundles.rules import check_rules
 from interlock.bundles.source import Location, Source
 from interlock.bundles.spelling import unknown_key
 from interlock_contracts.tools import FactSpec, ToolSpec
+
+MAX_HITS = 15_000
+"""Of some 85 bytes each; the rest of an event is for the passages and the case."""
 
 SLOTS = ("pattern", "money_cents", "enum", "text", "after")
 """How the extractive model may fill an argument: the values of `x-slot` in its schema."""
@@ -31,6 +35,7 @@ def check(bundle: Bundle, source: Source) -> list[str]:
         *_router(bundle, source),
         *check_routing(bundle, source),
         *_intents(bundle, source),
+        *_recordable(source, ("retrieval",), bundle.retrieval),
         *_sources(bundle, source),
         *_outputs(bundle, source),
         *_privacy(bundle, source),
@@ -77,6 +82,9 @@ def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) ->
         extra = first["type"] == "extra_forbidden"
         message = unknown_key(("retrieval", *first["loc"])) if extra else first["msg"]
         yield source.problem(below, message)
+    else:
+        if intent.retrieval:
+            yield from _recordable(source, (*at, "retrieval"), bundle.retrieval_of(str(at[1])))
     if intent.refusal is not None:
         return
     if intent.output not in bundle.outputs:
@@ -89,6 +97,17 @@ def _references(bundle: Bundle, source: Source, at: Location, intent: Intent) ->
     ):
         message = f"no candidate of the model route {intent.model!r} may have data of this class"
         yield source.problem((*at, "data_class"), message)
+
+
+def _recordable(source: Source, at: Location, spec: RetrievalSpec) -> Iterator[str]:
+    """Every list of a search is on record: two for each aspect, about ten for the whole query."""
+    hits = spec.candidates * (10 + 2 * spec.aspects)
+    if hits > MAX_HITS:
+        message = (
+            f"a search puts up to {hits:,} hits on record, and an event holds {MAX_HITS:,}: "
+            "fewer candidates, or fewer aspects"
+        )
+        yield source.problem(at, message)
 
 
 def _regex(source: Source, at: Location, pattern: str) -> Iterator[str]:
