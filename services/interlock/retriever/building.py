@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import ExitStack
 
 from interlock.retriever import served
-from interlock.retriever.composed import Composed
+from interlock.retriever.composed import composed
 from interlock.retriever.content import Content, identity_of
 from interlock.retriever.generations import MANIFEST, PARTS_LOCK, Generations
 from interlock.retriever.making import Making
@@ -112,4 +112,4 @@ async def _open(generations: Generations, identity: str) -> Searcher:
     """A search over a generation that can answer."""
     vocabulary = await asyncio.to_thread(generations.vocabulary, identity)
     parts = await parts_of(generations, identity)
-    return Searcher(Composed(identity, parts), generations.embedder, vocabulary)
+    return Searcher(composed(identity, parts), generations.embedder, vocabulary)

@@ -78,6 +78,13 @@ def versioned(chunk_id: str, key: str) -> str:
     return f"{chunk_id}@{key}"
 
 
+def composed(identity: str, parts: Sequence[Part]) -> Index:
+    """The index of a generation; a part that is all of it, and nothing else, is that itself."""
+    if len(parts) == 1 and not parts[0].mixed:
+        return parts[0].index
+    return Composed(identity, parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Composed:
     """An `Index` over the parts of one generation."""
@@ -95,7 +102,6 @@ class Composed:
         limit: int,
     ) -> tuple[Ranking, ...]:
         """The best `limit` of each leg over all parts."""
-
         who: _Who = {"tenant": tenant, "scopes": scopes, "sources": sources}
         found = await _together([_best(part, query, limit, who) for part in self.parts])
         if len(found) == 1:
