@@ -16,9 +16,9 @@ from rich.table import Table
 from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
 from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
-from interlock.retriever.generations import Generations
+from interlock.retriever.generations.folder import Generations
 from interlock.retriever.live import LiveSearch
-from interlock.retriever.pooled import load_pooled
+from interlock.retriever.ranking.pooled import load_pooled
 from interlock.retriever.search import SearchRequest
 from interlock.runtime.broker.connect import connect
 from interlock.runtime.broker.permissions import PROVISIONER, ingest_user

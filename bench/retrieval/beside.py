@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from qdrant_client import AsyncQdrantClient
 
-from interlock.retriever.index import DENSE, KEYWORD, Entry, Index, Query, ranking
-from interlock.retriever.pgvector import PgServer
-from interlock.retriever.qdrant import QdrantServer
+from interlock.retriever.engines.index import DENSE, KEYWORD, Entry, Index, Query, ranking
+from interlock.retriever.engines.pgvector import PgServer
+from interlock.retriever.engines.qdrant import QdrantServer
 from interlock_contracts.retrieval import Ranking
 
 IDENTITY = f"sha256:{'0' * 64}"

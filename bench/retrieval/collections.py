@@ -14,7 +14,7 @@ from typing import Any
 from bench.data import dataset
 from bench.retrieval.datasets import Relevant, corpora, document, lines
 from interlock.retriever.documents import Document, cut
-from interlock.retriever.keywords import terms
+from interlock.retriever.ranking.keywords import terms
 
 MOST = 300
 """No more queries than this of one collection, drawn at random."""

@@ -16,12 +16,12 @@ from bench.retrieval.datasets import SOURCE, TENANTS, synthetic, synthetic_queri
 from interlock.bundles.knowledge import KnowledgeSource
 from interlock.bundles.model import Bundle
 from interlock.retriever.documents import Passage
-from interlock.retriever.embedded import EmbeddedIndex
-from interlock.retriever.entries import entries
-from interlock.retriever.index import DENSE, Entry, Index, Query, half
-from interlock.retriever.keywords import query_weights, terms
+from interlock.retriever.engines.embedded import EmbeddedIndex
+from interlock.retriever.engines.entries import entries
+from interlock.retriever.engines.index import DENSE, Entry, Index, Query, half
 from interlock.retriever.parts import parts_of
-from interlock.retriever.pooled import load_pooled
+from interlock.retriever.ranking.keywords import query_weights, terms
+from interlock.retriever.ranking.pooled import load_pooled
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import embedded_searcher
 from interlock.retriever.settings import RetrieverSettings

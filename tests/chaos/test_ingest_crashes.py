@@ -15,9 +15,9 @@ from interlock.bundles.compile import compile_bundle
 from interlock.bundles.knowledge import RetrievalSpec
 from interlock.cli.operator import activate_folder
 from interlock.cli.system import Worker
-from interlock.retriever.generations import Generations
+from interlock.retriever.generations.folder import Generations
 from interlock.retriever.live import LiveSearch
-from interlock.retriever.pooled import load_pooled
+from interlock.retriever.ranking.pooled import load_pooled
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
 from interlock.runtime.broker.server import EmbeddedBroker

@@ -9,13 +9,13 @@ from tests.integration.test_index_build import Words
 from tests.support.broker import connected
 from tests.support.documents import BUNDLE, Counting, World, identity, opened, texts
 
-from interlock.retriever.building import generation
-from interlock.retriever.content import Content
 from interlock.retriever.corpus import Corpus
+from interlock.retriever.engines.qdrant import QdrantServer
 from interlock.retriever.follow import catch_up
-from interlock.retriever.generations import Generations
+from interlock.retriever.generations.building import generation
+from interlock.retriever.generations.content import Content
+from interlock.retriever.generations.folder import Generations
 from interlock.retriever.live import LiveSearch
-from interlock.retriever.qdrant import QdrantServer
 from interlock.retriever.service import all_documents
 from interlock.runtime.broker.permissions import ERASER
 from interlock.runtime.broker.server import EmbeddedBroker

@@ -15,11 +15,11 @@ from tests.support.indexes import WARNINGS
 
 from interlock.bundles.knowledge import KnowledgeSource
 from interlock.bundles.model import Bundle
-from interlock.retriever.building import generation_again
 from interlock.retriever.corpus import Corpus
-from interlock.retriever.generations import Generations
+from interlock.retriever.engines.qdrant import QdrantServer
+from interlock.retriever.generations.building import generation_again
+from interlock.retriever.generations.folder import Generations
 from interlock.retriever.live import LiveSearch
-from interlock.retriever.qdrant import QdrantServer
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.errors import UserError
 from interlock.runtime.log import JetStreamLog

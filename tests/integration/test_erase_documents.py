@@ -22,8 +22,8 @@ from interlock.audit_sink.keys import KeyStore
 from interlock.audit_sink.places import open_for_custody, open_reader
 from interlock.audit_sink.query import Query
 from interlock.cli.system import System
-from interlock.retriever.embedded import PASSAGES
-from interlock.retriever.generations import Generations
+from interlock.retriever.engines.embedded import PASSAGES
+from interlock.retriever.generations.folder import Generations
 from interlock.runtime.broker.permissions import ERASER
 from interlock.runtime.errors import UserError
 from interlock.sdk import Documents

@@ -20,7 +20,7 @@ from tests.support.indexes import (
     query,
 )
 
-from interlock.retriever.index import DENSE, KEYWORD, Entry
+from interlock.retriever.engines.index import DENSE, KEYWORD, Entry
 from interlock_contracts.retrieval import Ranking
 
 pytestmark = WARNINGS

@@ -10,7 +10,7 @@ from qdrant_client import AsyncQdrantClient
 
 from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
 from interlock.bundles.model import Bundle
-from interlock.retriever.qdrant import QdrantServer
+from interlock.retriever.engines.qdrant import QdrantServer
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import build_index
@@ -227,8 +227,8 @@ async def test_a_server_is_filled_and_its_words_counted_once(
     def never(*_: object) -> None:
         raise AssertionError("counted again")
 
-    monkeypatch.setattr("interlock.retriever.making.entries", never)
-    monkeypatch.setattr("interlock.retriever.making.terms", never)
+    monkeypatch.setattr("interlock.retriever.generations.making.entries", never)
+    monkeypatch.setattr("interlock.retriever.generations.making.terms", never)
     second = await build_index(BUNDLE, root, tmp_path, embedder=Words(), server=server)
     asked = about("How many days for a return?")
     assert await first.search(asked) == await second.search(asked)

@@ -22,7 +22,7 @@ from tests.support.indexes import (
     vector,
 )
 
-from interlock.retriever.index import DENSE, KEYWORD, Entry, Query
+from interlock.retriever.engines.index import DENSE, KEYWORD, Entry, Query
 
 pytestmark = WARNINGS
 

@@ -7,8 +7,8 @@ import pytest
 from tests.integration.test_index_access import WORDS
 from tests.support.indexes import DIMENSIONS, IDENTITY, ask, entry, ids, query, vector
 
-from interlock.retriever.embedded import EmbeddedIndex
-from interlock.retriever.index import DENSE, KEYWORD
+from interlock.retriever.engines.embedded import EmbeddedIndex
+from interlock.retriever.engines.index import DENSE, KEYWORD
 
 
 async def test_embedded_index_is_the_same_after_reload(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from tests.integration.test_index_build import Words
 from tests.support.indexes import WARNINGS, MakeServer, servers
 
 from interlock.bundles.knowledge import RetrievalSpec
-from interlock.retriever.building import delete_outdated, generation
-from interlock.retriever.content import Content
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Document, Passage, cut
-from interlock.retriever.engine import Server
-from interlock.retriever.generations import Generations
+from interlock.retriever.engines.server import Server
+from interlock.retriever.generations.building import delete_outdated, generation
+from interlock.retriever.generations.content import Content
+from interlock.retriever.generations.folder import Generations
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.searcher import Searcher
 from interlock.runtime.embedding import Vectors

@@ -11,8 +11,8 @@ from tests.support.engines import Engines, serving
 from tests.support.indexes import DIMENSIONS, IDENTITY, SOURCES, ask, entry, ids
 from tests.support.lucene import MEDIA, Product
 
-from interlock.retriever.index import DENSE, KEYWORD
-from interlock.retriever.lucene import ELASTICSEARCH, OPENSEARCH, Flavour, LuceneServer
+from interlock.retriever.engines.index import DENSE, KEYWORD
+from interlock.retriever.engines.lucene import ELASTICSEARCH, OPENSEARCH, Flavour, LuceneServer
 from interlock.runtime.errors import RetryLater
 
 FLAVOURS: dict[Product, Flavour] = {"opensearch": OPENSEARCH, "elasticsearch": ELASTICSEARCH}

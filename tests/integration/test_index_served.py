@@ -14,19 +14,24 @@ from tests.support.engines import serving
 from tests.support.indexes import DIMENSIONS, IDENTITY, WARNINGS, MakeServer, qdrant, servers
 
 from interlock.bundles.knowledge import RetrievalSpec
-from interlock.retriever.building import delete_outdated, generation, generation_again
-from interlock.retriever.composed import versioned
-from interlock.retriever.content import Content, key_of
 from interlock.retriever.documents import Document, Passage, cut
-from interlock.retriever.generations import PARTS_LOCK, Generations
+from interlock.retriever.engines.pinecone import PineconeServer
+from interlock.retriever.engines.qdrant import QdrantServer
+from interlock.retriever.engines.weaviate import WeaviateServer
+from interlock.retriever.generations.building import delete_outdated, generation, generation_again
+from interlock.retriever.generations.composed import versioned
+from interlock.retriever.generations.content import Content, key_of
+from interlock.retriever.generations.folder import PARTS_LOCK, Generations
+from interlock.retriever.generations.served import (
+    delete_unknown,
+    index_at,
+    place_of,
+    unknown_indexes,
+)
 from interlock.retriever.parts import server_of
-from interlock.retriever.pinecone import PineconeServer
-from interlock.retriever.qdrant import QdrantServer
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.served import delete_unknown, index_at, place_of, unknown_indexes
 from interlock.retriever.settings import RetrieverSettings
-from interlock.retriever.weaviate import WeaviateServer
 from interlock.runtime.errors import RetryLater, UserError
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Trust

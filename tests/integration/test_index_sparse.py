@@ -11,16 +11,16 @@ from tests.support.indexes import WARNINGS, MakeServer, servers
 from tests.support.sparse import Furniture
 
 from interlock.bundles.knowledge import RetrievalSpec
-from interlock.retriever.building import generation
-from interlock.retriever.content import Content
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage
-from interlock.retriever.fusion import fuse
-from interlock.retriever.generations import Generations
-from interlock.retriever.index import DENSE, KEYWORD
+from interlock.retriever.engines.index import DENSE, KEYWORD
+from interlock.retriever.generations.building import generation
+from interlock.retriever.generations.content import Content
+from interlock.retriever.generations.folder import Generations
+from interlock.retriever.ranking.fusion import fuse
+from interlock.retriever.ranking.sparse import SPARSE, WithSparse
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.sparse import SPARSE, WithSparse
 from interlock_contracts.retrieval import Ranking
 
 pytestmark = WARNINGS

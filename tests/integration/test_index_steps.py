@@ -9,7 +9,7 @@ import pytest
 
 from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.documents import Passage
-from interlock.retriever.rerank import by_judgement, diverse
+from interlock.retriever.ranking.rerank import by_judgement, diverse
 from interlock.retriever.search import SearchRequest
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.service import embedded_searcher

@@ -11,11 +11,11 @@ from tests.support.engines import Engines, serving
 from tests.support.indexes import DIMENSIONS, IDENTITY, SOURCES, entry, ids, query, vector
 from tests.support.weaviate import Reader
 
-from interlock.retriever.engine import ServerIndex
-from interlock.retriever.index import DENSE, KEYWORD
+from interlock.retriever.engines.index import DENSE, KEYWORD
+from interlock.retriever.engines.server import ServerIndex
+from interlock.retriever.engines.weaviate import CANDIDATES, WeaviateServer
 from interlock.retriever.parts import server_of
 from interlock.retriever.settings import RetrieverSettings
-from interlock.retriever.weaviate import CANDIDATES, WeaviateServer
 from interlock.runtime.errors import RetryLater, UserError
 
 KEY = "a-key-nobody-should-see"

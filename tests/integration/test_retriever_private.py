@@ -10,7 +10,7 @@ from tests.support.texts_api import texts_api
 
 from interlock.bundles.privacy import PrivacySpec
 from interlock.retriever.corpus import Corpus
-from interlock.retriever.generations import Generations
+from interlock.retriever.generations.folder import Generations
 from interlock.retriever.live import LiveSearch
 from interlock.retriever.parts import parts_of
 from interlock.retriever.settings import RetrieverSettings

@@ -13,7 +13,7 @@ from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
 from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import microseconds
-from interlock.retriever.generations import Generations
+from interlock.retriever.generations.folder import Generations
 from interlock.retriever.live import LiveSearch
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.searcher import Searcher

@@ -21,16 +21,16 @@ from tests.support.lucene import Product
 from tests.support.postgres import postgres_server
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.embedded import EmbeddedIndex
-from interlock.retriever.engine import Server
-from interlock.retriever.index import Entry, Index, Query, Store, half
-from interlock.retriever.keywords import passage_weights, query_weights, terms
-from interlock.retriever.lucene import ELASTICSEARCH, OPENSEARCH, LuceneServer
-from interlock.retriever.milvus import MilvusServer
-from interlock.retriever.pgvector import PgServer
-from interlock.retriever.pinecone import PineconeServer
-from interlock.retriever.qdrant import QdrantServer
-from interlock.retriever.weaviate import WeaviateServer
+from interlock.retriever.engines.embedded import EmbeddedIndex
+from interlock.retriever.engines.index import Entry, Index, Query, Store, half
+from interlock.retriever.engines.lucene import ELASTICSEARCH, OPENSEARCH, LuceneServer
+from interlock.retriever.engines.milvus import MilvusServer
+from interlock.retriever.engines.pgvector import PgServer
+from interlock.retriever.engines.pinecone import PineconeServer
+from interlock.retriever.engines.qdrant import QdrantServer
+from interlock.retriever.engines.server import Server
+from interlock.retriever.engines.weaviate import WeaviateServer
+from interlock.retriever.ranking.keywords import passage_weights, query_weights, terms
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Ranking
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from interlock.retriever.minilm import TOKENIZER, WEIGHTS, MiniLM
+from interlock.retriever.models.minilm import TOKENIZER, WEIGHTS, MiniLM
 
 WIDTH, INNER, LAYERS, PLACES = 384, 1_536, 2, 512
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.support.texts_api import TextsApi, texts_api
 
-from interlock.retriever.hosted import BATCH, Api, ApiEmbedder, ApiReranker
+from interlock.retriever.models.hosted import BATCH, Api, ApiEmbedder, ApiReranker
 from interlock.runtime.errors import RetryLater, UserError
 
 KEY = "secret-key-of-the-test"

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.minilm import GOLDEN, WORDS, drawn_model, write_model
 
-from interlock.retriever import minilm
-from interlock.retriever.minilm import (
+from interlock.retriever.models import minilm
+from interlock.retriever.models.minilm import (
     DIGESTS,
     MODEL,
     MOST_TOKENS,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from interlock.cli.commands import doctor
-from interlock.retriever.fast import FastEmbedder, FastReranker
-from interlock.retriever.hosted import ApiEmbedder, ApiReranker
+from interlock.retriever.models.fast import FastEmbedder, FastReranker
+from interlock.retriever.models.hosted import ApiEmbedder, ApiReranker
 from interlock.retriever.parts import (
     embedder_of,
     external_of,

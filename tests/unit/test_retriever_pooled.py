@@ -8,11 +8,11 @@ import pytest
 from tests.support.sparse import Furniture
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.entries import CONTEXT, entries
-from interlock.retriever.keywords import query_weights, terms, words
-from interlock.retriever.pooled import load_pooled, question_vectors
-from interlock.retriever.sparse import WithSparse
-from interlock.retriever.vocabulary import Frequencies, Vocabulary
+from interlock.retriever.engines.entries import CONTEXT, entries
+from interlock.retriever.ranking.keywords import query_weights, terms, words
+from interlock.retriever.ranking.pooled import load_pooled, question_vectors
+from interlock.retriever.ranking.sparse import WithSparse
+from interlock.retriever.ranking.vocabulary import Frequencies, Vocabulary
 from interlock.runtime.embedding import Vectors
 from interlock_contracts.canonical import digest_bytes
 

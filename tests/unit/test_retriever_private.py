@@ -10,8 +10,8 @@ from tests.support.texts_api import TextsApi, texts_api
 from interlock.bundles.knowledge import KnowledgeSource, RetrievalSpec
 from interlock.bundles.model import Bundle, Intent
 from interlock.bundles.privacy import PrivacySpec, Recogniser
-from interlock.retriever.building import generation_again
-from interlock.retriever.generations import Generations
+from interlock.retriever.generations.building import generation_again
+from interlock.retriever.generations.folder import Generations
 from interlock.retriever.parts import Parts, parts_of
 from interlock.retriever.private import (
     PrivateEmbedder,

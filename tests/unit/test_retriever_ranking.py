@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from interlock.bundles.knowledge import RetrievalSpec
-from interlock.retriever.fusion import fuse, keep, ordered, reordered
-from interlock.retriever.index import ranking
-from interlock.retriever.keywords import (
+from interlock.retriever.engines.index import ranking
+from interlock.retriever.ranking.fusion import fuse, keep, ordered, reordered
+from interlock.retriever.ranking.keywords import (
     STOPWORDS,
     passage_weights,
     query_weights,

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from interlock.cli import common
 from interlock.retriever.corpus import Corpus
-from interlock.retriever.remembering import PART, Remembering, watched
+from interlock.retriever.models.remembering import PART, Remembering, watched
 from interlock.runtime.embedding import Vectors
 
 TEXTS = [f"text {number}" for number in range(2 * PART + 10)]
@@ -80,10 +80,12 @@ def test_a_long_embedding_is_logged_every_few_seconds(
 ) -> None:
     """Here every look at the clock is three seconds after the last one."""
     clock = count(0, 3)
-    monkeypatch.setattr("interlock.retriever.remembering.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(
+        "interlock.retriever.models.remembering.monotonic", lambda: float(next(clock))
+    )
     lines: list[dict[str, Any]] = []
     said_so = SimpleNamespace(info=lambda event, **said: lines.append({"event": event, **said}))
-    monkeypatch.setattr("interlock.retriever.remembering.log", said_so)
+    monkeypatch.setattr("interlock.retriever.models.remembering.log", said_so)
     Remembering(Counting(), Corpus(tmp_path)).embed(TEXTS)
     said = [(one["done"], one["total"], one["per_second"]) for one in lines]
     assert said == [(2 * PART, len(TEXTS), round(2 * PART / 6, 1))]

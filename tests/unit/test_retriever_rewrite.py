@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.fusion import dense_share, dense_weight
-from interlock.retriever.index import ranking
-from interlock.retriever.keywords import query_weights, term_index, terms
-from interlock.retriever.rerank import supported, title_coverage
-from interlock.retriever.rewrite import LONG, aspects, dimensions, feedback, select, spelled
-from interlock.retriever.vocabulary import Frequencies, Vocabulary
+from interlock.retriever.engines.index import ranking
+from interlock.retriever.ranking.fusion import dense_share, dense_weight
+from interlock.retriever.ranking.keywords import query_weights, term_index, terms
+from interlock.retriever.ranking.rerank import supported, title_coverage
+from interlock.retriever.ranking.rewrite import LONG, aspects, dimensions, feedback, select, spelled
+from interlock.retriever.ranking.vocabulary import Frequencies, Vocabulary
 from interlock_contracts.canonical import digest_bytes
 
 

@@ -5,8 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interlock.retriever.content import Lines, rows_of
-from interlock.retriever.segments import LOOSE, Held, planned
+from interlock.retriever.generations.content import Lines, rows_of
+from interlock.retriever.generations.segments import LOOSE, Held, planned
 
 
 def line(name: str, version: int, passages: int = 1) -> str:

@@ -10,12 +10,12 @@ from tests.support.sparse import VOCABULARY, Furniture, write_model
 
 from interlock.bundles.model import Bundle
 from interlock.bundles.privacy import PrivacySpec
-from interlock.retriever.keywords import term_index, terms
 from interlock.retriever.parts import embedder_of
-from interlock.retriever.pooled import load_pooled
 from interlock.retriever.private import outside, private_embedder
+from interlock.retriever.ranking.keywords import term_index, terms
+from interlock.retriever.ranking.pooled import load_pooled
+from interlock.retriever.ranking.sparse import WithSparse, dimensions, query_weights, sparse_of
 from interlock.retriever.settings import RetrieverSettings
-from interlock.retriever.sparse import WithSparse, dimensions, query_weights, sparse_of
 from interlock.runtime.embedding import Vectors
 from interlock.runtime.errors import UserError
 

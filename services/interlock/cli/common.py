@@ -67,7 +67,7 @@ def run(work: Coroutine[Any, Any, ResultT]) -> ResultT:
 @contextmanager
 def embedding_shown() -> Iterator[None]:
     """While passages are embedded inside, if any are, a bar on the terminal says how far it is."""
-    from interlock.retriever.remembering import watched
+    from interlock.retriever.models.remembering import watched
 
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("embedding", visible=False)

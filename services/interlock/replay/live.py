@@ -68,8 +68,8 @@ async def search_over(
     `root` is the bundle's folder, `index` that of the retriever's index; without `served` the index
     is embedded there in any case. Raises `UserError`.
     """
+    from interlock.retriever.generations.served import installation_of
     from interlock.retriever.parts import parts_of
-    from interlock.retriever.served import installation_of
     from interlock.retriever.service import build_index
     from interlock.retriever.settings import RetrieverSettings
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from interlock.bundles.model import Bundle
-from interlock.retriever.content import line_of
 from interlock.retriever.documents import (
     PASSAGE_FIELDS,
     Passage,
@@ -26,7 +25,8 @@ from interlock.retriever.documents import (
     indexed,
     passage_values,
 )
-from interlock.retriever.index import passage
+from interlock.retriever.engines.index import passage
+from interlock.retriever.generations.content import line_of
 from interlock.runtime.embedding import Vectors
 from interlock_contracts import documents as logged
 from interlock_contracts.canonical import digest_bytes

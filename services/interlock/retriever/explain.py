@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from interlock.retriever.documents import BEGINNING, END, Passage
+from interlock.retriever.engines.index import DENSE, KEYWORD
 from interlock.retriever.external import EXTERNAL
-from interlock.retriever.index import DENSE, KEYWORD
-from interlock.retriever.keywords import terms
+from interlock.retriever.ranking.keywords import terms
+from interlock.retriever.ranking.sparse import SPARSE
 from interlock.retriever.search import Search, SearchRequest, SearchResult
-from interlock.retriever.sparse import SPARSE
 from interlock_contracts.retrieval import Ranking, RetrievalOutcome
 
 DEEPER = 1_000

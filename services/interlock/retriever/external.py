@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from interlock.bundles.knowledge import KnowledgeSource
 from interlock.retriever.documents import Passage
-from interlock.retriever.fusion import FINE, keep, ordered, rounded
 from interlock.retriever.labelled import Found, Labels, labelled, score_of
+from interlock.retriever.ranking.fusion import FINE, keep, ordered, rounded
 from interlock.retriever.search import Search, SearchRequest, SearchResult, chunk_of
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.base import cleaned

@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 import structlog
 
-from interlock.retriever.building import delete_outdated
 from interlock.retriever.corpus import Corpus, text_name
 from interlock.retriever.documents import Passage
-from interlock.retriever.generations import REINDEXING, Generations
+from interlock.retriever.generations.building import delete_outdated
+from interlock.retriever.generations.folder import REINDEXING, Generations
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.failures import FailureCode
 

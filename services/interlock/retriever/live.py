@@ -11,16 +11,16 @@ from pathlib import Path
 import structlog
 
 from interlock.bundles.model import Bundle
-from interlock.retriever.building import delete_outdated, generation, pinned_generation
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage, load_passages
 from interlock.retriever.follow import catch_up, same_log
 from interlock.retriever.forget import forget
-from interlock.retriever.generations import Generations, sources_identity
+from interlock.retriever.generations.building import delete_outdated, generation, pinned_generation
+from interlock.retriever.generations.folder import Generations, sources_identity
+from interlock.retriever.generations.served import standing
 from interlock.retriever.private import let_out, private_embedder
 from interlock.retriever.search import Search
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.served import standing
 from interlock.retriever.service import all_documents
 from interlock.runtime.bundles.live import WARM
 from interlock.runtime.errors import RetryLater, UserError

@@ -14,18 +14,18 @@ from typing import Any
 from pydantic import SecretStr
 
 from interlock.bundles.model import Bundle
-from interlock.retriever.engine import Server
+from interlock.retriever.engines.server import Server
 from interlock.retriever.external import External, WithExternal, narrowed
-from interlock.retriever.fast import fast_embedder, fast_reranker, fast_sparse
-from interlock.retriever.hosted import Api, ApiEmbedder, ApiReranker, Place
-from interlock.retriever.minilm import load_minilm
-from interlock.retriever.pooled import load_pooled
+from interlock.retriever.models.fast import fast_embedder, fast_reranker, fast_sparse
+from interlock.retriever.models.hosted import Api, ApiEmbedder, ApiReranker, Place
+from interlock.retriever.models.minilm import load_minilm
 from interlock.retriever.private import private_embedder, private_reranker
-from interlock.retriever.rerank import Reranker
+from interlock.retriever.ranking.pooled import load_pooled
+from interlock.retriever.ranking.rerank import Reranker
+from interlock.retriever.ranking.sparse import WithSparse
 from interlock.retriever.search import Rewriter, Search
 from interlock.retriever.searcher import Searcher
 from interlock.retriever.settings import RetrieverSettings
-from interlock.retriever.sparse import WithSparse
 from interlock.runtime.embedding import TextEmbedder
 from interlock.runtime.errors import UserError
 
@@ -94,7 +94,7 @@ def server_of(settings: RetrieverSettings) -> Server | None:
 
 def _qdrant(settings: RetrieverSettings) -> Server:
     library = _library("qdrant_client", "qdrant")
-    from interlock.retriever.qdrant import QdrantServer
+    from interlock.retriever.engines.qdrant import QdrantServer
 
     key = _secret(settings.qdrant_api_key)
     # The check asks the server at once, and blocks.
@@ -106,14 +106,14 @@ def _qdrant(settings: RetrieverSettings) -> Server:
 
 def _postgres(settings: RetrieverSettings) -> Server:
     _library("asyncpg", "pgvector")
-    from interlock.retriever.pgvector import PgServer
+    from interlock.retriever.engines.pgvector import PgServer
 
     return PgServer(_secret(settings.postgres_index_url) or "")
 
 
 def _milvus(settings: RetrieverSettings) -> Server:
     library = _library("pymilvus", "milvus")
-    from interlock.retriever.milvus import MilvusServer
+    from interlock.retriever.engines.milvus import MilvusServer
 
     token = _secret(settings.milvus_token) or ""
     return MilvusServer(library.MilvusClient(settings.milvus_uri, token=token))
@@ -121,7 +121,7 @@ def _milvus(settings: RetrieverSettings) -> Server:
 
 def _opensearch(settings: RetrieverSettings) -> Server:
     library = _library("opensearchpy", "opensearch")
-    from interlock.retriever.lucene import OPENSEARCH, LuceneServer
+    from interlock.retriever.engines.lucene import OPENSEARCH, LuceneServer
 
     # Both log every failed call with its traceback, which the error that they raise has, too.
     logging.getLogger("opensearch").setLevel(logging.ERROR)
@@ -130,7 +130,7 @@ def _opensearch(settings: RetrieverSettings) -> Server:
 
 def _elasticsearch(settings: RetrieverSettings) -> Server:
     library = _library("elasticsearch", "elasticsearch")
-    from interlock.retriever.lucene import ELASTICSEARCH, LuceneServer
+    from interlock.retriever.engines.lucene import ELASTICSEARCH, LuceneServer
 
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     key = _secret(settings.elasticsearch_api_key)
@@ -140,14 +140,14 @@ def _elasticsearch(settings: RetrieverSettings) -> Server:
 
 def _pinecone(settings: RetrieverSettings) -> Server:
     library = _library("pinecone", "pinecone")
-    from interlock.retriever.pinecone import PineconeServer
+    from interlock.retriever.engines.pinecone import PineconeServer
 
     key = _secret(settings.pinecone_api_key)
     return PineconeServer(library.AsyncIndex(host=settings.pinecone_host, api_key=key))
 
 
 def _weaviate(settings: RetrieverSettings) -> Server:
-    from interlock.retriever.weaviate import WeaviateServer
+    from interlock.retriever.engines.weaviate import WeaviateServer
 
     return WeaviateServer(settings.weaviate_url or "", _secret(settings.weaviate_api_key))
 

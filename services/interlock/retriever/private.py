@@ -13,9 +13,9 @@ from functools import lru_cache
 from interlock.bundles.model import Bundle
 from interlock.bundles.patterns import PatternTimeout
 from interlock.bundles.privacy import PrivacySpec
-from interlock.retriever.hosted import Place
-from interlock.retriever.rerank import Reranker
-from interlock.retriever.sparse import WithSparse
+from interlock.retriever.models.hosted import Place
+from interlock.retriever.ranking.rerank import Reranker
+from interlock.retriever.ranking.sparse import WithSparse
 from interlock.runtime.embedding import TextEmbedder, Vectors
 from interlock.runtime.errors import UserError
 from interlock.runtime.privacy import MAX_CHARS, VERSION, redact

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from interlock.retriever.fusion import FUSED, dense_share, dense_weight, fuse, keep
-from interlock.retriever.index import DENSE, KEYWORD, Index, Query, half
-from interlock.retriever.keywords import counts_kept, terms
-from interlock.retriever.pooled import question_vectors
+from interlock.retriever.engines.index import DENSE, KEYWORD, Index, Query, half
 from interlock.retriever.private import outside
-from interlock.retriever.rerank import (
+from interlock.retriever.ranking.fusion import FUSED, dense_share, dense_weight, fuse, keep
+from interlock.retriever.ranking.keywords import counts_kept, terms
+from interlock.retriever.ranking.pooled import question_vectors
+from interlock.retriever.ranking.rerank import (
     DEPTH,
     DIVERSE,
     RERANKED,
@@ -21,7 +21,7 @@ from interlock.retriever.rerank import (
     supported,
     title_coverage,
 )
-from interlock.retriever.rewrite import (
+from interlock.retriever.ranking.rewrite import (
     LONG,
     aspects,
     dimensions,
@@ -30,10 +30,10 @@ from interlock.retriever.rewrite import (
     select,
     spelled,
 )
+from interlock.retriever.ranking.sparse import SPARSE, query_weights
+from interlock.retriever.ranking.vocabulary import Vocabulary
 from interlock.retriever.search import Rewriter, SearchRequest, SearchResult, chunk_of, rewritten
-from interlock.retriever.sparse import SPARSE, query_weights
 from interlock.retriever.trail import Trail
-from interlock.retriever.vocabulary import Vocabulary
 from interlock.runtime.embedding import TextEmbedder, Vectors
 from interlock_contracts.retrieval import Dropped, Hit, Ranking, RetrievalOutcome
 

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from interlock.bundles.model import Bundle
-from interlock.retriever.building import generation, pinned_generation
-from interlock.retriever.content import Content, by_document, line_of
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Passage, load_passages
-from interlock.retriever.engine import Server
-from interlock.retriever.generations import Generations, sources_identity
-from interlock.retriever.pooled import load_pooled
+from interlock.retriever.engines.server import Server
+from interlock.retriever.generations.building import generation, pinned_generation
+from interlock.retriever.generations.content import Content, by_document, line_of
+from interlock.retriever.generations.folder import Generations, sources_identity
+from interlock.retriever.ranking.pooled import load_pooled
 from interlock.retriever.searcher import Searcher
 from interlock.runtime.embedding import TextEmbedder
 

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from interlock.bundles.reading import forbidden_sources
 from interlock.retriever.documents import microseconds
-from interlock.retriever.keywords import terms
+from interlock.retriever.ranking.keywords import terms
 from interlock.retriever.search import Search, SearchRequest, SearchResult
 from interlock.runtime.errors import NeverRetry
 from interlock.runtime.signals import signals_of_chunks

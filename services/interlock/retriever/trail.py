@@ -5,10 +5,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.index import DENSE, KEYWORD, Index, Query
+from interlock.retriever.engines.index import DENSE, KEYWORD, Index, Query
+from interlock.retriever.ranking.sparse import SPARSE, SPARSE_WEIGHT
+from interlock.retriever.ranking.vocabulary import Frequencies
 from interlock.retriever.search import SearchRequest
-from interlock.retriever.sparse import SPARSE, SPARSE_WEIGHT
-from interlock.retriever.vocabulary import Frequencies
 from interlock.runtime.embedding import Vectors
 from interlock_contracts.retrieval import Hit, Ranking
 

@@ -7,10 +7,10 @@ import structlog
 
 from interlock.bundles.model import Bundle
 from interlock.retriever.corpus import Corpus
-from interlock.retriever.generations import Generations
+from interlock.retriever.generations.folder import Generations
+from interlock.retriever.generations.served import installation_of
 from interlock.retriever.live import LiveSearch
 from interlock.retriever.parts import parts_of
-from interlock.retriever.served import installation_of
 from interlock.retriever.settings import RetrieverSettings
 from interlock.retriever.stage import decide
 from interlock.runtime.service import Connection, Handle

@@ -26,7 +26,7 @@ from interlock.cli.common import (
 from interlock.runtime.errors import UserError
 
 if TYPE_CHECKING:
-    from interlock.retriever.generations import Generations, Manifest
+    from interlock.retriever.generations.folder import Generations, Manifest
     from interlock.runtime.settings import Settings
 
 app = typer.Typer(
@@ -85,7 +85,7 @@ def status(state: StateOption = None, json_: JsonOption = False) -> None:
 
 
 async def _status(settings: "Settings") -> "tuple[Generations, list[str]]":
-    from interlock.retriever.served import unknown_indexes
+    from interlock.retriever.generations.served import unknown_indexes
 
     async with _opened(settings) as generations:
         if generations.server is None:
@@ -123,12 +123,12 @@ def reindex(
 
 
 async def _reindex(settings: "Settings") -> "Manifest":
-    from interlock.retriever.building import generation
-    from interlock.retriever.content import rows_of
     from interlock.retriever.corpus import Corpus
     from interlock.retriever.documents import load_passages
     from interlock.retriever.follow import catch_up
-    from interlock.retriever.generations import REINDEXING, sources_identity
+    from interlock.retriever.generations.building import generation
+    from interlock.retriever.generations.content import rows_of
+    from interlock.retriever.generations.folder import REINDEXING, sources_identity
     from interlock.retriever.service import all_documents
     from interlock.runtime.wiring import bundle_folder, bundles_of
 
@@ -179,7 +179,7 @@ def rollback(
 
 
 async def _rollback(settings: "Settings", to: str | None) -> tuple[str, str | None]:
-    from interlock.retriever.building import generation_again
+    from interlock.retriever.generations.building import generation_again
 
     async with _opened(settings) as generations:
         chosen, before = _chosen(generations, to)
@@ -245,7 +245,7 @@ def prune(
 
 
 async def _prune(settings: "Settings", names: list[str]) -> list[str]:
-    from interlock.retriever.served import delete_unknown
+    from interlock.retriever.generations.served import delete_unknown
 
     async with _opened(settings) as generations:
         assert generations.server is not None, "it was there a moment ago"
@@ -255,10 +255,10 @@ async def _prune(settings: "Settings", names: list[str]) -> list[str]:
 @asynccontextmanager
 async def _opened(settings: "Settings") -> "AsyncIterator[Generations]":
     """The generations of this installation, embedded or on a server."""
-    from interlock.retriever.generations import Generations
+    from interlock.retriever.generations.folder import Generations
+    from interlock.retriever.generations.served import installation_of
     from interlock.retriever.parts import parts_of
     from interlock.retriever.private import outside, private_embedder
-    from interlock.retriever.served import installation_of
     from interlock.retriever.settings import RetrieverSettings
     from interlock.runtime.settings import load_settings
     from interlock.runtime.wiring import bundles_of

@@ -117,9 +117,9 @@ async def _retrieve(
     from interlock.retriever.corpus import Corpus
     from interlock.retriever.documents import load_passages, microseconds
     from interlock.retriever.explain import explain
+    from interlock.retriever.generations.served import installation_of
     from interlock.retriever.parts import parts_of
     from interlock.retriever.search import SearchRequest
-    from interlock.retriever.served import installation_of
     from interlock.retriever.service import all_documents, build_index
     from interlock.retriever.settings import RetrieverSettings
     from interlock.runtime.settings import load_settings

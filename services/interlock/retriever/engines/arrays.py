@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.index import COARSE, Entry
+from interlock.retriever.engines.index import COARSE, Entry
 
 MARGIN = 2 / COARSE
 """What is this close below the last of the best may be as good once scores are rounded.

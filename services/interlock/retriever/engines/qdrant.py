@@ -11,7 +11,8 @@ from typing import Any, cast
 
 from qdrant_client import AsyncQdrantClient, models
 
-from interlock.retriever.engine import (
+from interlock.retriever.engines.index import DENSE, KEYWORD, Entry, point_id
+from interlock.retriever.engines.server import (
     MOMENTS,
     WORDS,
     Access,
@@ -21,7 +22,6 @@ from interlock.retriever.engine import (
     ServerIndex,
     record,
 )
-from interlock.retriever.index import DENSE, KEYWORD, Entry, point_id
 
 
 class QdrantServer(Server):

@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.fusion import FINE, rounded
-from interlock.retriever.index import half
-from interlock.retriever.keywords import term_index, terms
-from interlock.retriever.vocabulary import Frequencies
+from interlock.retriever.engines.index import half
+from interlock.retriever.ranking.fusion import FINE, rounded
+from interlock.retriever.ranking.keywords import term_index, terms
+from interlock.retriever.ranking.vocabulary import Frequencies
 
 LONG = 32
 """A query of more terms than this is long."""

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from interlock.bundles.model import Bundle
-from interlock.retriever.content import Lines, making
 from interlock.retriever.corpus import Corpus
-from interlock.retriever.engine import Server
-from interlock.retriever.segments import SEGMENTS, Held
-from interlock.retriever.vocabulary import Vocabulary
+from interlock.retriever.engines.server import Server
+from interlock.retriever.generations.content import Lines, making
+from interlock.retriever.generations.segments import SEGMENTS, Held
+from interlock.retriever.ranking.vocabulary import Vocabulary
 from interlock.runtime.embedding import TextEmbedder
 from interlock.runtime.errors import UserError
 from interlock_contracts.canonical import digest

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.arrays import Block, Reader, block_of
 from interlock.retriever.documents import Passage
-from interlock.retriever.index import (
+from interlock.retriever.engines.arrays import Block, Reader, block_of
+from interlock.retriever.engines.index import (
     DENSE,
     KEYWORD,
     Entry,
@@ -25,7 +25,7 @@ from interlock.retriever.index import (
     payload,
     ranking,
 )
-from interlock.retriever.mapped import Lines, load, save, write
+from interlock.retriever.engines.mapped import Lines, load, save, write
 from interlock_contracts.retrieval import Ranking
 
 ARRAYS = ("dense", "terms", "starts", "rows", "weights")

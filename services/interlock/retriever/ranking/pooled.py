@@ -13,9 +13,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from interlock.retriever.keywords import words
-from interlock.retriever.sparse import WithSparse
-from interlock.retriever.vocabulary import Frequencies
+from interlock.retriever.ranking.keywords import words
+from interlock.retriever.ranking.sparse import WithSparse
+from interlock.retriever.ranking.vocabulary import Frequencies
 from interlock.runtime.embedding import (
     TextEmbedder,
     Vectors,

@@ -6,19 +6,19 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from interlock.retriever import served
-from interlock.retriever.composed import Composed
-from interlock.retriever.content import Content, Lines, making, rows_of, version_of
 from interlock.retriever.documents import Passage
-from interlock.retriever.entries import entries
-from interlock.retriever.generations import Generations, Manifest
-from interlock.retriever.index import Entry
-from interlock.retriever.keywords import query_weights, terms
-from interlock.retriever.opening import parts_of
-from interlock.retriever.remembering import Remembering
-from interlock.retriever.segments import Held, planned, segment_name, write_segment
-from interlock.retriever.sparse import with_sparse
-from interlock.retriever.vocabulary import Vocabulary
+from interlock.retriever.engines.entries import entries
+from interlock.retriever.engines.index import Entry
+from interlock.retriever.generations import served
+from interlock.retriever.generations.composed import Composed
+from interlock.retriever.generations.content import Content, Lines, making, rows_of, version_of
+from interlock.retriever.generations.folder import Generations, Manifest
+from interlock.retriever.generations.opening import parts_of
+from interlock.retriever.generations.segments import Held, planned, segment_name, write_segment
+from interlock.retriever.models.remembering import Remembering
+from interlock.retriever.ranking.keywords import query_weights, terms
+from interlock.retriever.ranking.sparse import with_sparse
+from interlock.retriever.ranking.vocabulary import Vocabulary
 
 READ = 1_000
 """So many passages are read at once."""

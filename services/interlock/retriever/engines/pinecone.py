@@ -13,8 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from interlock.retriever.engine import NAME, Access, Audiences, Scored, Server, ServerIndex, record
-from interlock.retriever.index import DENSE, KEYWORD, Entry
+from interlock.retriever.engines.index import DENSE, KEYWORD, Entry
+from interlock.retriever.engines.server import (
+    NAME,
+    Access,
+    Audiences,
+    Scored,
+    Server,
+    ServerIndex,
+    record,
+)
 
 _NAMESPACE = re.compile(f"(?P<index>{NAME.pattern})-.+", re.IGNORECASE)
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
-from interlock.retriever.engine import (
+from interlock.retriever.engines.index import DENSE, KEYWORD, Entry
+from interlock.retriever.engines.server import (
     MOMENTS,
     Access,
     Audiences,
@@ -19,7 +20,6 @@ from interlock.retriever.engine import (
     ServerIndex,
     record,
 )
-from interlock.retriever.index import DENSE, KEYWORD, Entry
 
 MAX_BODY = 65_535
 """The longest text Milvus stores, in bytes; a passage is far shorter."""

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.keywords import term_index
+from interlock.retriever.ranking.keywords import term_index
 
 Partition = tuple[str, str, tuple[str, ...]]
 """Tenant, source and scopes: who may read one passage of a partition may read all of it."""

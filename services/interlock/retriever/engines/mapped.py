@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.index import passage
+from interlock.retriever.engines.index import passage
 
 DECODED = 16_384
 """So many passages are kept as objects: about 30 MB."""

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Collection
 from contextlib import ExitStack
 
-from interlock.retriever import served
-from interlock.retriever.composed import composed
-from interlock.retriever.content import Content, identity_of
-from interlock.retriever.generations import MANIFEST, PARTS_LOCK, Generations
-from interlock.retriever.making import Making
-from interlock.retriever.opening import parts_of
+from interlock.retriever.generations import served
+from interlock.retriever.generations.composed import composed
+from interlock.retriever.generations.content import Content, identity_of
+from interlock.retriever.generations.folder import MANIFEST, PARTS_LOCK, Generations
+from interlock.retriever.generations.making import Making
+from interlock.retriever.generations.opening import parts_of
+from interlock.retriever.generations.segments import SEGMENTS
 from interlock.retriever.searcher import Searcher
-from interlock.retriever.segments import SEGMENTS
 from interlock.runtime.errors import UserError
 
 

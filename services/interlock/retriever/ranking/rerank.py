@@ -7,9 +7,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.fusion import FINE, document_of, reordered, rounded
-from interlock.retriever.keywords import counts_kept
-from interlock.retriever.vocabulary import Frequencies
+from interlock.retriever.ranking.fusion import FINE, document_of, reordered, rounded
+from interlock.retriever.ranking.keywords import counts_kept
+from interlock.retriever.ranking.vocabulary import Frequencies
 from interlock_contracts.retrieval import Hit, Ranking
 
 TITLE = "title"

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
-from interlock.retriever.composed import versioned
-from interlock.retriever.content import Lines, key_of, making, version_of
 from interlock.retriever.documents import Passage
-from interlock.retriever.engine import Audiences, Server, ServerIndex
-from interlock.retriever.generations import PARTS_LOCK, Generations, Manifest
-from interlock.retriever.index import Entry
+from interlock.retriever.engines.index import Entry
+from interlock.retriever.engines.server import Audiences, Server, ServerIndex
+from interlock.retriever.generations.composed import versioned
+from interlock.retriever.generations.content import Lines, key_of, making, version_of
+from interlock.retriever.generations.folder import PARTS_LOCK, Generations, Manifest
 from interlock.runtime.keys import BUNDLES, trusted_keys_path
 from interlock_contracts.canonical import digest, digest_bytes
 

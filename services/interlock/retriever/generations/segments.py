@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from interlock.retriever.content import Lines, making, rows_of, version_of
-from interlock.retriever.embedded import EmbeddedIndex
-from interlock.retriever.index import Entry
+from interlock.retriever.engines.embedded import EmbeddedIndex
+from interlock.retriever.engines.index import Entry
+from interlock.retriever.generations.content import Lines, making, rows_of, version_of
 from interlock_contracts.canonical import digest
 
 SEGMENTS = "segments"

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
-from interlock.retriever.engine import (
+from interlock.retriever.engines.index import KEYWORD, Entry
+from interlock.retriever.engines.server import (
     Access,
     Audiences,
     Scored,
@@ -21,7 +22,6 @@ from interlock.retriever.engine import (
     ServerIndex,
     record,
 )
-from interlock.retriever.index import KEYWORD, Entry
 
 CONNECTIONS = 4
 

@@ -12,10 +12,10 @@ from typing import TypedDict, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from interlock.retriever.content import Lines, key_of
 from interlock.retriever.documents import Passage
-from interlock.retriever.fusion import document_of, ordered
-from interlock.retriever.index import Index, Query
+from interlock.retriever.engines.index import Index, Query
+from interlock.retriever.generations.content import Lines, key_of
+from interlock.retriever.ranking.fusion import document_of, ordered
 from interlock_contracts.retrieval import Ranking
 
 ReadT = TypeVar("ReadT")

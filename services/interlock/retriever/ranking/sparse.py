@@ -14,8 +14,8 @@ from typing import Protocol
 import numpy as np
 
 from interlock.retriever.corpus import Corpus, text_name
-from interlock.retriever.index import Entry
-from interlock.retriever.keywords import term_index
+from interlock.retriever.engines.index import Entry
+from interlock.retriever.ranking.keywords import term_index
 from interlock.runtime.embedding import TextEmbedder, Vectors
 
 SPARSE = "sparse"

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interlock.retriever.engine import (
+from interlock.retriever.engines.index import DENSE, KEYWORD, Entry
+from interlock.retriever.engines.server import (
     MOMENTS,
     WORDS,
     Access,
@@ -20,7 +21,6 @@ from interlock.retriever.engine import (
     ServerIndex,
     record,
 )
-from interlock.retriever.index import DENSE, KEYWORD, Entry
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.failures import FailureCode
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlock.retriever.documents import PASSAGE_FIELDS, Passage, passage_values
-from interlock.retriever.fusion import ordered, rounded
+from interlock.retriever.ranking.fusion import ordered, rounded
 from interlock_contracts.retrieval import Ranking
 
 LAYOUT = 10

@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
-from interlock.retriever import served
-from interlock.retriever.composed import Part, Versioned
-from interlock.retriever.embedded import EmbeddedIndex
-from interlock.retriever.generations import Generations
+from interlock.retriever.engines.embedded import EmbeddedIndex
+from interlock.retriever.generations import served
+from interlock.retriever.generations.composed import Part, Versioned
+from interlock.retriever.generations.folder import Generations
 
 
 async def parts_of(generations: Generations, identity: str) -> Sequence[Part]:

@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx
 
-from interlock.retriever.engine import (
+from interlock.retriever.engines.index import DENSE, Entry
+from interlock.retriever.engines.server import (
     MOMENTS,
     WORDS,
     Access,
@@ -25,7 +26,6 @@ from interlock.retriever.engine import (
     ServerIndex,
     record,
 )
-from interlock.retriever.index import DENSE, Entry
 from interlock.runtime.errors import RetryLater, UserError
 from interlock_contracts.failures import FailureCode
 

@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from interlock.retriever import chunking, keywords
+from interlock.retriever import chunking
 from interlock.retriever.documents import Passage, passage_values
-from interlock.retriever.index import LAYOUT
+from interlock.retriever.engines.index import LAYOUT
+from interlock.retriever.ranking import keywords
 from interlock.runtime.errors import RetryLater
 from interlock_contracts.canonical import digest, digest_bytes
 from interlock_contracts.failures import FailureCode

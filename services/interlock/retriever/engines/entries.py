@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.index import Entry, half
-from interlock.retriever.keywords import passage_weights, terms
+from interlock.retriever.engines.index import Entry, half
+from interlock.retriever.ranking.keywords import passage_weights, terms
 from interlock.runtime.embedding import TextEmbedder, Vectors, unit
 
 CONTEXT = 0.5

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interlock.retriever.documents import Passage
-from interlock.retriever.index import (
+from interlock.retriever.engines.index import (
     DENSE,
     KEYWORD,
     Entry,

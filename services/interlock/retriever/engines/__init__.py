@@ -1,0 +1,1 @@
+"""Where passages are kept and scored: the port, and every engine behind it."""

@@ -1,0 +1,1 @@
+"""From words and vectors to one order of passages."""
