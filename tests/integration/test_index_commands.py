@@ -11,6 +11,9 @@ import pytest_asyncio
 from tests.integration.test_replay import World, running_world
 from tests.integration.test_stage_filter import Piped, call
 
+from interlock.retriever.generations.folder import Generations
+from interlock.retriever.ranking.pooled import load_pooled
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 QUERY = "Which glue mends a cracked terracotta pot?"
@@ -53,6 +56,38 @@ async def switched(world: World, before: str) -> str:
             if now != before:
                 return now
             await asyncio.sleep(0.05)  # as an operator would
+
+
+async def test_a_search_again_is_the_same_and_a_changed_index_is_named(
+    world: World, tmp_path: Path
+) -> None:
+    request = world.requests["cited"]
+    again = await cli(world, "replay", request, world.requests["status"], "--search", "--json")
+    assert again.status == 0 and all(one["identical"] for one in again.lines)
+
+    # Documents changed since; what it was answered from is kept, and found again by name.
+    before = await answering(world)
+    await ingest(world, tmp_path, 0)
+    after = await switched(world, before)
+    assert (await cli(world, "replay", request, "--search")).status == 0
+
+    generations = Generations(world.settings.state / "index", load_pooled())
+    generations.remove(generations.folder_of(before))
+    gone = await cli(world, "replay", request, "--search", "--json")
+    assert gone.status == 1
+    (found,) = gone.lines[0]["divergences"]
+    assert (found["stage"], found["pointer"]) == ("retriever", "/context/record/index")
+    assert (found["recorded"], found["replayed"]) == (before, after)
+    told = await cli(world, "replay", request, "--search")
+    assert before in told.out and after in told.out and "not kept here any more" in told.out
+    assert (await cli(world, "replay", request)).status == 0
+    refused = await cli(world, "replay", request, "--search", "--with", "model=a:b")
+    assert refused.status == 1 and "no --with" in refused.err
+    await cli(world, "ingest", str(tmp_path), "--tenant", "acme", "--source", "public_help")
+    (tmp_path / "pots.md").unlink()
+    empty = ("--tenant", "acme", "--source", "public_help", "--delete", "--empty")
+    assert (await cli(world, "ingest", str(tmp_path), *empty)).status == 0
+    await switched(world, after)
 
 
 async def test_from_ingest_to_retrieve_and_back(world: World, tmp_path: Path) -> None:

@@ -244,6 +244,10 @@ async def replayed(
             from interlock.replay.asking import model_answer
 
             answers["model"] = model_answer()
+        if config.get("search"):
+            from interlock.replay.asking import AGAIN, again_answer
+
+            answers[AGAIN] = again_answer(given.candidates, given.settings)
         if given.candidates.folders:
             from interlock.replay.asking import search_answer
 

@@ -85,6 +85,33 @@ async def search_over(
     return parts.around(made)
 
 
+async def search_kept(bundle: Bundle, settings: Settings, identity: str) -> Search:
+    """The search over the index with this identity if it is kept here, else over the one that
+    answers now; raises `UserError` where there is neither."""
+    from interlock.retriever.generations.building import generation_again
+    from interlock.retriever.generations.folder import Generations
+    from interlock.retriever.generations.served import installation_of
+    from interlock.retriever.parts import parts_of
+    from interlock.retriever.settings import RetrieverSettings
+    from interlock.runtime.errors import UserError
+
+    parts = parts_of(load_settings(RetrieverSettings)).of(bundle)
+    generations = Generations(
+        settings.state / "index",
+        parts.embedder,
+        server=parts.server,
+        installation=installation_of(settings.state),
+    )
+    try:
+        return parts.around(await generation_again(generations, identity))
+    except UserError:
+        now = generations.current()
+        answering = now.pinned or next(reversed(now.served), None)
+        if answering is None:
+            raise
+        return parts.around(await generation_again(generations, answering))
+
+
 def _validator(log: MemoryLog, settings: Settings) -> tuple[Decide, list[str]]:
     """Facts from the read-only tools, run in this process."""
     notes = []

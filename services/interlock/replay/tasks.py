@@ -33,9 +33,11 @@ async def task_of(config: dict[str, Any], bundles: Bundles, ask: Ask) -> Task:
     return task
 
 
-async def _verify(_: dict[str, Any], bundles: Bundles, __: Ask) -> Task:
+async def _verify(config: dict[str, Any], bundles: Bundles, ask: Ask) -> Task:
+    searching = ask if config.get("search") else None
+
     async def task(_: str, entries: Sequence[Entry]) -> dict[str, Any]:
-        return (await verify_request(entries, bundles)).to_json()
+        return (await verify_request(entries, bundles, searching)).to_json()
 
     return task
 

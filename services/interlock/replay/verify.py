@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from interlock.replay.asking import Ask, searching_stage
 from interlock.replay.difference import first_difference
 from interlock.replay.log import Entry, MemoryLog, Unreadable, decided_at
 from interlock.replay.recorded import PinnedBundles, recorded_stage
@@ -46,16 +47,23 @@ OF_THE_WORLD = frozenset(
 they depend on the keys and the clock of the executor."""
 
 
-async def verify_request(events: Sequence[Entry], bundles: Bundles) -> Verification:
+INDEX = "/context/record/index"
+"""Where a context says which index was searched."""
+
+
+async def verify_request(
+    events: Sequence[Entry], bundles: Bundles, ask: Ask | None = None
+) -> Verification:
     """Run every stage of one request again and compare.
 
     `events` are all that the log holds of it, in order; `bundles` knows the bundles it pinned.
+    With `ask` its searches are asked again, else they are as recorded.
     Never raises for what the events say: what cannot be run is a divergence.
     """
     log = MemoryLog(events)
     pinned = PinnedBundles(bundles, log)
     await pinned.pin()
-    check = _Check(log, pinned, _letters(log))
+    check = _Check(log, pinned, _letters(log), ask)
     for entry in check.log.entries:
         for actor, stage in _consumers(entry):
             if isinstance(entry, Unreadable):
@@ -81,6 +89,7 @@ class _Check:
     log: MemoryLog
     bundles: PinnedBundles
     letters: dict[tuple[str, str], Event]
+    ask: Ask | None = None
     reproduced: set[str] = field(default_factory=set)
     accepted: set[str] = field(default_factory=set)
     claimed: set[str] = field(default_factory=set)
@@ -168,7 +177,8 @@ class _Check:
         self.claimed.add(str(recorded.subject))
         if recorded.body() != replayed.body() and digest(recorded.data) != digest(replayed.data):
             before, now = (one.data.model_dump(mode="json") for one in (recorded, replayed))
-            found = first_difference(before, now) or ("", digest(before), digest(now))
+            found = _of_another_index(before, now) or first_difference(before, now)
+            found = found or ("", digest(before), digest(now))
             self._diverged(stage, recorded.subject, *found)
         elif recorded.id != replayed.id:
             self._diverged(stage, recorded.subject, "id", recorded.id, replayed.id)
@@ -263,6 +273,8 @@ class _Check:
     def _decider(self, actor: Actor, stage: str, cell: str) -> Decider:
         if stage not in self._deciders:
             decide: Decide = recorded_stage(actor, self.log)
+            if actor is Actor.RETRIEVER and self.ask is not None:
+                decide = searching_stage(self.ask, self.log)
             bundles = None if actor is Actor.TOOL_EXECUTOR else self.bundles
             self._deciders[stage] = Decider(stage, decide, cell=cell, bundles=bundles, log=self.log)
         return self._deciders[stage]
@@ -281,6 +293,15 @@ class _Check:
         self.divergences.append(
             Divergence(stage, str(subject), pointer, recorded, replayed, position)
         )
+
+
+def _of_another_index(before: Any, now: Any) -> tuple[str, Any, Any] | None:
+    """Of two contexts from different indexes, the indexes: all the rest follows from that."""
+    try:
+        then, here = (one["context"]["record"]["index"] for one in (before, now))
+    except (KeyError, TypeError):
+        return None
+    return None if then == here else (INDEX, then, here)
 
 
 def _letters(log: MemoryLog) -> dict[tuple[str, str], Event]:

@@ -68,6 +68,9 @@ def replay(
     until: UntilOption = None,
     where: WhereOption = None,
     with_: WithOption = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Ask the index again, too, and compare what it finds.")
+    ] = False,
     html: Annotated[
         Path | None, typer.Option(help="What if: also a report to look at, in one HTML file.")
     ] = None,
@@ -82,6 +85,9 @@ def replay(
 
     Nothing is asked of a model, an index or a tool, and nothing is published. Exit status 0 if
     all are identical, 1 if one diverged. The command word `requests` can be left out.
+
+    With --search the retriever searches again: the index that a record names if it is kept
+    here, else the one that answers now, which is then named as the divergence.
 
     With --with: what would have come of them. What is replaced runs, the rest is as recorded.
     Exit status 0 if no outcome flips and all can be evaluated, else 1.
@@ -98,6 +104,8 @@ def replay(
             raise UserError("--to-test makes a test of a case file: interlock events ID --export")
         out.print(f"wrote {write_test(wanted.case, Path(request_ids[0]), to_test, with_)}")
         return
+    if search and (with_ or wanted.case is not None):
+        raise UserError("--search verifies what is on the log here: no --with, and no case file")
     if with_:
         good = run(
             with_replays(
@@ -107,12 +115,14 @@ def replay(
     elif html is not None:
         raise UserError("--html reports a what-if: say what to replace, --with bundle=DIR")
     else:
-        good = run(with_replays(settings, wanted, lambda given: _verify(given, processes, json_)))
+        good = run(
+            with_replays(settings, wanted, lambda given: _verify(given, search, processes, json_))
+        )
     if not good:
         raise typer.Exit(1)
 
 
-async def _verify(given: Replays, processes: int | None, json_: bool) -> bool:
+async def _verify(given: Replays, search: bool, processes: int | None, json_: bool) -> bool:
     wanted = given.wanted
     if wanted.case is not None and wanted.case.redacted:
         raise UserError(
@@ -122,7 +132,7 @@ async def _verify(given: Replays, processes: int | None, json_: bool) -> bool:
     if wanted.case is not None and wanted.case.proofs and not json_:
         err.print("it carries proofs: `interlock audit verify --case` checks them", style="dim")
     count, diverged = 0, 0
-    async for found in replayed(given, {"task": "verify"}, processes):
+    async for found in replayed(given, {"task": "verify", "search": search}, processes):
         count += 1
         diverged += not found["identical"]
         if json_:
@@ -142,6 +152,7 @@ def _note_none(count: int) -> None:
 
 def _as_text(found: dict[str, Any]) -> str:
     from interlock.replay.difference import as_diff
+    from interlock.replay.verify import INDEX
 
     request_id, divergences = found["request_id"], found["divergences"]
     if divergences:
@@ -149,6 +160,8 @@ def _as_text(found: dict[str, Any]) -> str:
         more = f" (and {len(divergences) - 1} more)" if len(divergences) > 1 else ""
         place = f"{first['subject']} {first['pointer']}".strip()
         lines = as_diff(first["recorded"], first["replayed"])
+        if first["pointer"] == INDEX:
+            lines.append("the index that it was answered from is not kept here any more")
         return "\n".join([f"{request_id} diverged at the {first['stage']}: {place}{more}", *lines])
     if found["erased"] and not found["reproduced"] and not found["erased_documents"]:
         return f"{request_id} erased: `interlock events {request_id}` says by whom"
