@@ -105,19 +105,32 @@ async def test_from_ingest_to_retrieve_and_back(world: World, tmp_path: Path) ->
     assert explained["document_id"] == "acme/public_help/pots"
     assert {place["step"] for place in explained["passages"][0]["places"]} >= {"keyword", "dense"}
 
+    # An evaluation finds documents of the log, too.
+    (tmp_path / "cracked.md").write_text("You can return a cracked pot within 77 days.")
+    arguments = ("--tenant", "acme", "--source", "public_help")
+    await cli(world, "ingest", str(tmp_path / "cracked.md"), *arguments)
+    first = await switched(world, first)
+    text = "How many days do I have to return a cracked pot?"
+    case = {"id": "pots", "tenant": "acme", "user": "maria", "role": "customer", "text": text}
+    wanted = {"outcome": "answered", "documents": ["acme/public_help/cracked"]}
+    (tmp_path / "gold").write_text(json.dumps(case | wanted))
+    gold = ("--gold", str(tmp_path / "gold"), "--bundle", "examples/support")
+    judged = await cli(world, "eval", "run", *gold, "--json")
+    assert judged.lines[-1]["passed"] == 1, judged.lines
+
     await ingest(world, tmp_path, 2)
     second = await switched(world, first)
     rolled = await cli(world, "index", "rollback", "--json")
     assert rolled.lines == [{"pinned": first, "before": second}]
     shown = (await cli(world, "index", "status")).out
-    assert "pinned" in shown and "on the log: acme/public_help 1 documents" in shown
+    assert "pinned" in shown and "on the log: acme/public_help 2 documents" in shown
 
     again = await cli(world, "index", "reindex", "--json")
     assert again.status == 0 and again.lines[0]["identity"] == second
     assert await answering(world) == second
     status = (await cli(world, "index", "status", "--json")).lines[0]
     assert not status["pinned"]
-    assert status["documents_on_the_log"] == {"acme/public_help": 1}
+    assert status["documents_on_the_log"] == {"acme/public_help": 2}
     assert all(one["bytes"] > 0 for one in status["generations"])
 
 

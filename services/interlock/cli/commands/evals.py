@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,7 +47,8 @@ def run_(
 ) -> None:
     """Run every case through the stages and compare. Exit status 1 if one has not passed.
 
-    No broker is needed. Models and read-only tools are asked; a tool that writes is never run:
+    No broker is needed: documents of the log are found as this installation's retriever last read
+    them. Models and read-only tools are asked; a tool that writes is never run:
     such a case ends where it would be granted, or where a person would be asked.
     """
     settings = settings_of(state, bundle)
@@ -93,8 +95,12 @@ async def _failed(settings: "Settings", cases: "list[GoldCase]", json_: bool) ->
 
     bundle = bundles_of(settings).active()
     failed, shown = [], time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="interlock-eval-") as folder:
-        stages = await LiveStages.open(settings, Path(folder))
+    with ExitStack() as stack:
+        index = settings.state / "index"
+        if not index.exists():
+            temporary = tempfile.TemporaryDirectory(prefix="interlock-eval-")
+            index = Path(stack.enter_context(temporary))
+        stages = await LiveStages.open(settings, index)
         for number, case in enumerate(cases, 1):
             wrong = problems(case, await run_case(case, bundle, stages))
             if wrong:
