@@ -49,7 +49,7 @@ class Remembering:
         names = list(map(text_name, texts))
         known = self._corpus.vectors(self.name, names)
         new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
-        for part in _parts(list(new.items())):
+        for part in in_parts(list(new.items())):
             vectors = self._embedder.embed([text for _, text in part])
             made = {name: vector for (name, _), vector in zip(part, vectors, strict=True)}
             self._corpus.remember(self.name, made.items())
@@ -60,7 +60,7 @@ class Remembering:
         return rows
 
 
-def _parts(texts: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+def in_parts(texts: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
     """So many at a time; says how far it is when the next ones are asked for."""
     started = told = monotonic()
     progress, total = _watched.get(), len(texts)

@@ -15,6 +15,7 @@ import numpy as np
 
 from interlock.retriever.corpus import Corpus, text_name
 from interlock.retriever.engines.index import Entry
+from interlock.retriever.models.remembering import in_parts
 from interlock.retriever.ranking.keywords import term_index
 from interlock.runtime.embedding import TextEmbedder, Vectors
 
@@ -96,10 +97,11 @@ def _remembered(model: SparseEmbedder, texts: Sequence[str], corpus: Corpus) -> 
     names = [text_name(text) for text in texts]
     known = corpus.vectors(model.name, names)
     new = {name: text for name, text in zip(names, texts, strict=True) if name not in known}
-    if new:
-        made = map(_flat, model.passages(list(new.values())))
-        known |= (found := dict(zip(new, made, strict=True)))
+    for part in in_parts(list(new.items())):
+        made = model.passages([text for _, text in part])
+        found = {name: _flat(weights) for (name, _), weights in zip(part, made, strict=True)}
         corpus.remember(model.name, found.items())
+        known |= found
     return [_unflat(known[name]) for name in names]
 
 
