@@ -262,6 +262,9 @@ class Generations:
             said = [{"name": one.name, "rows": one.rows, "gone": sorted(one.gone)} for one in parts]
             _write(folder / PARTS, said)
             _write(folder / MANIFEST, asdict(manifest))
+            for file in folder.iterdir():
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
 
     @contextmanager
     def locked(self, name: str, *, wait: bool = True, shared: bool = False) -> Iterator[bool]:
