@@ -18,13 +18,17 @@ from interlock.bundles.knowledge import RetrievalSpec
 from interlock.retriever.corpus import Corpus
 from interlock.retriever.documents import Document, Passage, cut
 from interlock.retriever.engines.server import Server
-from interlock.retriever.generations.building import delete_outdated, generation
+from interlock.retriever.generations.building import (
+    delete_outdated,
+    generation,
+    generation_again,
+)
 from interlock.retriever.generations.content import Content
-from interlock.retriever.generations.folder import Generations
+from interlock.retriever.generations.folder import PARTS_LOCK, Generations
 from interlock.retriever.search import SearchRequest, SearchResult
 from interlock.retriever.searcher import Searcher
 from interlock.runtime.embedding import Vectors
-from interlock.runtime.errors import RetryLater
+from interlock.runtime.errors import RetryLater, UserError
 from interlock_contracts.canonical import digest_bytes
 from interlock_contracts.retrieval import Trust
 
@@ -250,6 +254,20 @@ async def test_documents_that_change_as_they_are_read_are_read_again_later(tmp_p
     with pytest.raises(RetryLater, match="changed as they were read"):
         await generation(generations, torn)
     assert generations.manifests() == []
+
+
+async def test_what_is_deleted_meanwhile_is_no_error(tmp_path: Path) -> None:
+    """A list of generations is old as soon as it is made; one that is opened stays until then."""
+    generations = Generations(tmp_path, Words())
+    made = await generation(generations, content(HUNDRED))
+    assert generations.size(made.identity) > 0
+    with generations.locked(PARTS_LOCK, shared=True):
+        assert not await delete_outdated(generations, (), erasures=1)
+    assert await answers(await generation_again(generations, made.identity))
+    assert await delete_outdated(generations, (), erasures=1)
+    assert generations.size(made.identity) == 0
+    with pytest.raises(UserError, match="there is no index"):
+        await generation_again(generations, made.identity)
 
 
 def names_in(folder: Path) -> set[str]:

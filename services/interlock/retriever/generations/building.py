@@ -43,12 +43,16 @@ async def generation(
 
 async def generation_again(generations: Generations, identity: str) -> Searcher:
     """A generation that was made before; raises `UserError` where it cannot answer."""
-    generations.manifest(identity)
-    if generations.server is not None and not await served.standing(generations, identity):
-        raise UserError(
-            f"index {identity} is not on the server any more; run `interlock index reindex`"
-        )
-    return await _open(generations, identity)
+    with ExitStack() as held:
+        # Nobody deletes it while it is opened.
+        locked = generations.locked(PARTS_LOCK, shared=True)
+        await asyncio.to_thread(held.enter_context, locked)
+        generations.manifest(identity)
+        if generations.server is not None and not await served.standing(generations, identity):
+            raise UserError(
+                f"index {identity} is not on the server any more; run `interlock index reindex`"
+            )
+        return await _open(generations, identity)
 
 
 async def pinned_generation(

@@ -148,11 +148,17 @@ class Generations:
         return sorted(found, key=lambda one: (-one.made_at, one.identity))
 
     def size(self, identity: str) -> int:
-        """How many bytes a generation takes on disk, those that it shares included."""
+        """How many bytes a generation takes on disk, those that it shares included.
+
+        0 of one that another process has just deleted.
+        """
         folders = [self.folder_of(identity)]
-        if self.server is None:
-            folders += (self.segment(one.name) for one in self.parts(identity))
-        return sum(file.stat().st_size for folder in folders for file in folder.iterdir())
+        try:
+            if self.server is None:
+                folders += (self.segment(one.name) for one in self.parts(identity))
+            return sum(file.stat().st_size for folder in folders for file in folder.iterdir())
+        except FileNotFoundError:
+            return 0
 
     def folder_of(self, identity: str) -> Path:
         """The folder of a generation."""

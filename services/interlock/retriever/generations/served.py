@@ -8,6 +8,7 @@ everything goes into another index, and the one that may hold the erased words i
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -172,8 +173,8 @@ async def delete_unknown(
 
 
 def _known(generations: Generations, server: Server) -> set[str]:
-    return {
-        server.name_of(part.name)
-        for one in generations.manifests()
-        for part in generations.parts(one.identity)
-    }
+    known: set[str] = set()
+    for one in generations.manifests():
+        with suppress(FileNotFoundError):  # another process has just deleted it
+            known.update(server.name_of(part.name) for part in generations.parts(one.identity))
+    return known
