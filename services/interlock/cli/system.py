@@ -222,7 +222,7 @@ class Worker:
         self._environment = environment
         self._process: asyncio.subprocess.Process | None = None
         self._supervisor: asyncio.Task[None] | None = None
-        self._port = free_port()
+        self._port = 0
         self._stopping = False
         self._spawning = asyncio.Lock()
 
@@ -267,6 +267,8 @@ class Worker:
     async def _spawn(self) -> None:
         folder = self._settings.state / "logs"
         folder.mkdir(parents=True, exist_ok=True)
+        # Another one every time: while a service is down, anybody may be given its last one.
+        self._port = free_port()
         with (folder / f"{self.name}.log").open("ab") as output:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
