@@ -5,17 +5,22 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from qdrant_client import AsyncQdrantClient
 from tests.support.documents import BUNDLE, World, ask, opened
+from tests.support.indexes import WARNINGS
 from tests.support.texts_api import texts_api
 
 from interlock.bundles.privacy import PrivacySpec
 from interlock.retriever.corpus import Corpus
+from interlock.retriever.engines.qdrant import QdrantServer
 from interlock.retriever.generations.folder import Generations
 from interlock.retriever.live import LiveSearch
 from interlock.retriever.parts import parts_of
 from interlock.retriever.settings import RetrieverSettings
 from interlock.runtime.broker.server import EmbeddedBroker
 from interlock.runtime.errors import UserError
+
+pytestmark = WARNINGS
 
 PRIVATE = BUNDLE.model_copy(update={"version": "2", "privacy": PrivacySpec()})
 
@@ -66,3 +71,31 @@ async def test_a_bundle_with_a_privacy_section_has_an_index_of_its_own(world: Wo
         Generations(world.root / "index", parts.embedder).note(pinned=plain.index)
         with pytest.raises(UserError, match="their vectors do not compare"):
             await (await live()).open(PRIVATE)
+
+
+async def test_an_index_of_such_a_bundle_on_a_server_is_looked_after_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its embedder has another name than the installation's, also when it is asked for again."""
+    monkeypatch.setattr("interlock.retriever.live.ASK_S", 0.0)
+    with texts_api() as api:
+        parts = parts_of(
+            RetrieverSettings(embedder="api:small", embedder_url=api.url, embedder_dimensions=3)
+        )
+        client, folder = AsyncQdrantClient(":memory:"), world.root / "index"
+        generations = Generations(folder, parts.embedder, Corpus(folder), QdrantServer(client))
+        search = LiveSearch(
+            world.root,
+            world.events,
+            generations,
+            lambda searcher, bundle: parts.of(bundle).around(searcher),
+        )
+        await search.start()
+        for text in ("A refund is paid by ana@example.com.", "A refund is paid by the desk."):
+            await world.put("refunds", text)
+            await search.open(PRIVATE)
+            await search.look()
+            await search.look()
+            found = await ask(search, "who pays a refund", bundle=PRIVATE)
+            assert [one.text for one in found.chunks] == [text]
+        await client.close()

@@ -173,7 +173,7 @@ class LiveSearch:
         if self._generations.server is None or searcher is None or now < kept.asked + ASK_S:
             return False
         kept.asked = now
-        if await standing(self._generations, searcher.identity):
+        if await standing(self._of(kept.bundle), searcher.identity):
             return False
         log.warning("index_lost", index=searcher.identity)
         return True
@@ -181,10 +181,14 @@ class LiveSearch:
     def _answering(self) -> set[str]:
         return {one.searcher.identity for one in self._kept.values() if one.searcher}
 
+    def _of(self, bundle: Bundle) -> Generations:
+        """The generations as this bundle has them embedded."""
+        embedder = private_embedder(self._generations.embedder, bundle)
+        return replace(self._generations, embedder=embedder)
+
     async def _next(self, kept: _Kept) -> tuple[Searcher, bool]:
         """The searcher that is due, and whether it is the pinned one."""
-        embedder = private_embedder(self._generations.embedder, kept.bundle)
-        generations = replace(self._generations, embedder=embedder)
+        generations = self._of(kept.bundle)
         sources = sources_identity(kept.bundle)
         erasures = self._corpus.erasures()
         pinned = await pinned_generation(generations, sources, erasures)
